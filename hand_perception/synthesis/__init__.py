@@ -1,0 +1,1 @@
+"""Synthetic photographs of hands with exact labels: rig, poses, renderer, data set."""
