@@ -1,0 +1,191 @@
+"""The interactive 2D-3D decoder (section 3.3, Fig. 2 right and Fig. 3).
+
+Shapes as in queries.py. Everything 3D is relative to the middle finger's MCP and in units of
+UNIT metres, so that the network's numbers are of order one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from hand_perception.hands import NUM_KEYPOINTS
+from hand_perception.models.handos.config import DecoderConfig
+from hand_perception.models.handos.queries import (
+    BoxRelativePosition,
+    GridExpansion,
+    LiteralExpansion,
+    QueryLifting,
+)
+from hand_perception.models.handos.side_tuning import SideTuning
+from hand_perception.models.layers import Attention, DeformableAttention, mlp
+from hand_perception.template import Template
+
+UNIT = 0.1  # metres
+
+
+@dataclass
+class DecoderOutput:
+    """joints2d: [B, M, 21, 2] in 0..1, one for the reference and one a layer. joints3d: [B, M, 21, 3].
+    vertices: [B, M, 778, 3] and camera: [B, M, 3], one an interactive layer. See CameraHead for
+    the camera's three numbers. heatmaps and grid: of the grid expansion, else None.
+    """
+
+    joints2d: list[Tensor] = field(default_factory=list)
+    joints3d: Tensor | None = None
+    vertices: list[Tensor] = field(default_factory=list)
+    camera: list[Tensor] = field(default_factory=list)
+    heatmaps: Tensor | None = None
+    grid: Tensor | None = None
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, deformable attention, feed-forward (Fig. 3a); pre-norm.
+
+    With ``camera`` the last token is the camera's and self-attention is hierarchical (Fig. 3b,
+    mask of Fig. 8c): joints and vertices see each other but not the camera, the camera sees all.
+    Attending in two calls gives the same as the mask and needs no mask.
+    """
+
+    def __init__(self, dim: int, heads: int, levels: int, points: int, ratio: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))
+        self.self_attention = Attention(dim, heads)
+        self.cross_attention = DeformableAttention(dim, heads, levels, points)
+        self.ffn = mlp(dim, dim * ratio, dim)
+
+    def forward(
+        self, q: Tensor, position: Tensor, boxes: Tensor, values: list[Tensor], camera: bool
+    ) -> Tensor:
+        """q and position [B, M, T, d], boxes [B, M, T, 4] -> [B, M, T, d]."""
+        batch, slots, count, dim = q.shape
+        normed = self.norms[0](q).reshape(-1, count, dim)
+        placed = normed + position.reshape(-1, count, dim)
+        if camera:
+            geometry, normed_geometry = placed[:, :-1], normed[:, :-1]
+            attended = torch.cat(
+                [
+                    self.self_attention(geometry, geometry, normed_geometry),
+                    self.self_attention(placed[:, -1:], placed, normed),
+                ],
+                1,
+            )
+        else:
+            attended = self.self_attention(placed, placed, normed)
+        q = q + attended.reshape(q.shape)
+        # Hands fold into the query axis, so that the maps are not copied for each.
+        looking = (self.norms[1](q) + position).reshape(batch, slots * count, dim)
+        seen = self.cross_attention(looking, boxes.reshape(batch, slots * count, 4), values)
+        q = q + seen.reshape(q.shape)
+        return q + self.ffn(self.norms[2](q))
+
+
+class InteractiveDecoder(nn.Module):
+    """Detector features, instance queries and boxes -> 2D joints, mesh, camera for each hand."""
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        backbone_widths: tuple[int, ...],
+        detector_dim: int,
+        template: Template,
+    ) -> None:
+        super().__init__()
+        c, dim = config, config.dim
+        self.config = config
+        strides = (4, *c.value_strides)
+        self._scales = [(4, 8, 16, 32).index(s) for s in strides]
+        self.side_tuning = SideTuning([backbone_widths[k] for k in self._scales], c.side_widths)
+        self.values = nn.ModuleList(
+            nn.Conv2d(detector_dim + w, dim, 1) for w in c.side_widths[1:]
+        )
+        self.instance = nn.Linear(2 * detector_dim, dim)
+        if c.expansion == "grid":
+            self.expansion = GridExpansion(dim, [c.side_widths[0], dim], c.grid_size)
+        else:
+            self.expansion = LiteralExpansion(dim)
+        self.position = BoxRelativePosition(dim)
+        levels, total = len(c.value_strides), c.layers_2d + c.layers_interactive
+
+        def layers(count: int, points: int) -> nn.ModuleList:
+            make = (DecoderLayer(dim, c.heads, levels, points, c.ffn_ratio) for _ in range(count))
+            return nn.ModuleList(make)
+
+        self.layers_2d = layers(c.layers_2d, c.points)
+        self.layers_interactive = layers(c.layers_interactive, c.points_interactive)
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(total))
+        self.head_2d = nn.ModuleList(mlp(dim, dim, 2, last_scale=0.1) for _ in range(total))
+        self.head_joints3d = mlp(dim, dim, 3, last_scale=0.3) if c.lift_coordinates else None
+        self.lifting = QueryLifting(dim, template, c.vertex_queries)
+        interactive = range(c.layers_interactive)
+        self.head_vertices = nn.ModuleList(mlp(dim, dim, 3, last_scale=0.1) for _ in interactive)
+        self.head_camera = nn.ModuleList(mlp(dim, dim, 3, last_scale=0.1) for _ in interactive)
+
+    def forward(
+        self,
+        backbone: list[Tensor],
+        encoder: list[Tensor],
+        instances: Tensor,
+        boxes: Tensor,
+        with_mesh: bool = True,
+    ) -> DecoderOutput:
+        """instances [B, M, 2 * detector_dim] = [Q0, Q6]; boxes [B, M, 4], cx, cy, w, h in 0..1.
+
+        ``with_mesh=False`` stops after the 2D layers: the 2D model of supplement VI.2, which the
+        first stage of training uses.
+        """
+        fine, values = self._maps(backbone, encoder)
+        joints = self.expansion(self.instance(instances), boxes, [fine, values[0]])
+        output = DecoderOutput(heatmaps=joints.heatmaps, grid=joints.grid)
+        output.joints2d.append(joints.boxes[..., :2])
+
+        q, reference = joints.queries, joints.boxes
+        for k, layer in enumerate(self.layers_2d):
+            reference = reference.detach()
+            q = layer(q, self.position(reference, boxes), reference, values, camera=False)
+            reference = self._move_joints(k, q, reference, boxes)
+            output.joints2d.append(reference[..., :2])
+
+        base = None
+        if self.head_joints3d is not None:
+            output.joints3d = self.head_joints3d(self.norms[self.config.layers_2d - 1](q))
+            base = self.lifting.to_mesh(self.lifting.lift_points(output.joints3d))
+        if not with_mesh:
+            return output
+
+        lifted, lifted_reference = self.lifting(q, reference, boxes)
+        q = torch.cat([q, lifted], 2)
+        reference = torch.cat([reference, lifted_reference], 2)
+        for k, layer in enumerate(self.layers_interactive):
+            reference = reference.detach()
+            q = layer(q, self.position(reference, boxes), reference, values, camera=True)
+            at = self.config.layers_2d + k
+            joints2d = self._move_joints(
+                at, q[:, :, :NUM_KEYPOINTS], reference[:, :, :NUM_KEYPOINTS], boxes
+            )
+            output.joints2d.append(joints2d[..., :2])
+            reference = torch.cat([joints2d, reference[:, :, NUM_KEYPOINTS:]], 2)
+            normed = self.norms[at](q)
+            mesh = self.lifting.to_mesh(self.head_vertices[k](normed[:, :, NUM_KEYPOINTS:-1]))
+            output.vertices.append(mesh if base is None else base + mesh)
+            output.camera.append(self.head_camera[k](normed[:, :, -1]))
+        return output
+
+    def _maps(self, backbone: list[Tensor], encoder: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """The fine side-tuned map (stride 4) and F^GD = [F^e, F^s] projected, a value stride each."""
+        device = backbone[0].device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.training):
+            side = self.side_tuning([backbone[k] for k in self._scales])
+            values = [
+                project(torch.cat([encoder[scale - 1].to(s.dtype), s], 1))
+                for project, scale, s in zip(
+                    self.values, self._scales[1:], side[1:], strict=True
+                )
+            ]
+        return side[0].float(), [v.float() for v in values]
+
+    def _move_joints(self, k: int, q: Tensor, reference: Tensor, boxes: Tensor) -> Tensor:
+        step = self.head_2d[k](self.norms[k](q)) * boxes[:, :, None, 2:]
+        return torch.cat([reference[..., :2] + step, reference[..., 2:]], -1)

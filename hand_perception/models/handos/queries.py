@@ -1,0 +1,204 @@
+"""From instances to joints to vertices: the query transformations of section 3.3.
+
+Shapes: B images, M hand slots an image, J = 21 joints, V vertex queries; boxes and points are in
+0..1 of the network's image, boxes as cx, cy, w, h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hand_perception.hands import NUM_KEYPOINTS
+from hand_perception.models.layers import ConvNorm, ResidualBlock, mlp, sine_embedding
+from hand_perception.template import Template
+
+# The square sampled around a hand is this much larger than its box.
+GRID_MARGIN = 1.15
+# A joint's influence on a vertex query fades over this distance when L starts (metres).
+LIFT_SIGMA = 0.018
+
+
+@dataclass
+class JointQueries:
+    """queries [B, M, J, d], boxes [B, M, J, 4]; heatmaps [B, M, J, G*G] over grid [B, M, G*G, 2]."""
+
+    queries: Tensor
+    boxes: Tensor
+    heatmaps: Tensor | None = None
+    grid: Tensor | None = None
+
+
+class LiteralExpansion(nn.Module):
+    """Instance-to-joint expansion exactly as printed (eq. 6 and 7)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        # N(0, 1) and not the usual 0.02: with small embeddings the joints stay alike for long.
+        self.joint = nn.Parameter(torch.randn(NUM_KEYPOINTS, dim))
+        self.centre = mlp(dim, dim, 2, last_scale=0.1)
+        self.size = nn.Parameter(torch.full((NUM_KEYPOINTS, 2), 0.5))
+
+    def forward(self, instances: Tensor, boxes: Tensor, _maps: list[Tensor]) -> JointQueries:
+        queries = instances[:, :, None] + self.joint
+        size = boxes[:, :, None, 2:]
+        centre = boxes[:, :, None, :2] + self.centre(queries) * size
+        return JointQueries(queries, torch.cat([centre, size * self.size], -1))
+
+
+class GridExpansion(nn.Module):
+    """Expansion whose reference centres (eq. 7) are read from the image.
+
+    Deformable attention weighs samples by the query alone, so a joint query that starts at the box
+    centre has no evidence to move by. A small grid sampled inside the box gives each joint a
+    heatmap, its soft-argmax the reference centre, and the pooled features a first look.
+    """
+
+    def __init__(self, dim: int, map_widths: list[int], grid_size: int) -> None:
+        super().__init__()
+        self.size_grid = grid_size
+        self.joint = nn.Parameter(torch.randn(NUM_KEYPOINTS, dim))
+        self.size = nn.Parameter(torch.full((NUM_KEYPOINTS, 2), 0.5))
+        self.enter = ConvNorm(sum(map_widths), dim, 1)
+        self.body = nn.Sequential(ResidualBlock(dim, dim), ResidualBlock(dim, dim))
+        self.coarse = nn.Sequential(ConvNorm(dim, dim, 3, stride=2), ResidualBlock(dim, dim))
+        self.fuse = ConvNorm(2 * dim, dim, 1)
+        half = (grid_size + 1) // 2
+        self.summary = nn.Sequential(
+            nn.Conv2d(dim, 32, 1), nn.Flatten(), nn.ReLU(), nn.Linear(32 * half * half, 2 * dim),
+            nn.ReLU(), nn.Linear(2 * dim, dim),
+        )
+        self.heatmap = nn.Conv2d(dim, NUM_KEYPOINTS, 1)
+        self.pooled = nn.Linear(dim, dim)
+
+    def forward(self, instances: Tensor, boxes: Tensor, maps: list[Tensor]) -> JointQueries:
+        batch, slots = boxes.shape[:2]
+        grid = self.grid(boxes)
+        sampled = [F.grid_sample(m, grid * 2 - 1, align_corners=False) for m in maps]
+        # [B, C, M, G*G] -> [B*M, C, G, G]
+        x = torch.cat(sampled, 1).transpose(1, 2)
+        x = x.reshape(batch * slots, -1, self.size_grid, self.size_grid)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.training):
+            x = self.body(self.enter(x))
+            coarse = self.coarse(x)
+            up = F.interpolate(coarse, size=x.shape[-2:], mode="nearest")
+            x = self.fuse(torch.cat([x, up], 1))
+            heatmaps = self.heatmap(x).flatten(2)
+            summary = self.summary(coarse)
+        x, heatmaps, summary = x.float().flatten(2), heatmaps.float(), summary.float()
+        probability = heatmaps.softmax(-1)
+        pooled = torch.bmm(probability, x.transpose(1, 2))
+        centre = torch.bmm(probability, grid.reshape(batch * slots, -1, 2))
+        queries = (
+            instances[:, :, None]
+            + self.joint
+            + self.pooled(pooled).reshape(batch, slots, NUM_KEYPOINTS, -1)
+            + summary.reshape(batch, slots, 1, -1)
+        )
+        centre = centre.reshape(batch, slots, NUM_KEYPOINTS, 2)
+        size = (boxes[:, :, None, 2:] * self.size).expand_as(centre)
+        return JointQueries(
+            queries,
+            torch.cat([centre, size], -1),
+            heatmaps.reshape(batch, slots, NUM_KEYPOINTS, -1),
+            grid,
+        )
+
+    def grid(self, boxes: Tensor) -> Tensor:
+        """Sample points of each box's square, row by row, [B, M, G*G, 2].
+
+        The square is one in the 0..1 coordinates of the network's image, which is square itself
+        or nearly so.
+        """
+        side = boxes[..., 2:].amax(-1)[..., None] * GRID_MARGIN
+        steps = (torch.arange(self.size_grid, device=boxes.device) + 0.5) / self.size_grid - 0.5
+        x = boxes[..., :1] + side * steps
+        y = boxes[..., 1:2] + side * steps
+        count = self.size_grid
+        x = x[:, :, None, :].expand(-1, -1, count, -1)
+        y = y[:, :, :, None].expand(-1, -1, -1, count)
+        return torch.stack([x, y], -1).flatten(2, 3)
+
+
+class QueryLifting(nn.Module):
+    """2D-to-3D query lifting (eq. 8): vertices and camera from a linear mix of joint queries."""
+
+    def __init__(self, dim: int, template: Template, vertex_queries: int) -> None:
+        super().__init__()
+        vertices = torch.from_numpy(np.asarray(template.vertices, np.float32))
+        chosen = farthest_points(vertices, vertex_queries)
+        self.matrix = nn.Parameter(initial_lifting(template, chosen))
+        self.centre = mlp(dim, dim, 2, last_scale=0.1)
+        self.size = nn.Parameter(torch.ones(vertex_queries + 1, 2))
+        self.upsample = None
+        if vertex_queries < len(vertices):
+            self.upsample = nn.Parameter(initial_upsampling(vertices, chosen))
+
+    def forward(self, queries: Tensor, boxes: Tensor, instance_boxes: Tensor):
+        """-> queries [B, M, V + 1, d] and boxes [B, M, V + 1, 4]; the last one is the camera's."""
+        lifted = self.matrix @ queries
+        reference = self.matrix @ boxes
+        centre = reference[..., :2] + self.centre(lifted) * instance_boxes[:, :, None, 2:]
+        return lifted, torch.cat([centre, reference[..., 2:] * self.size], -1)
+
+    def lift_points(self, joints3d: Tensor) -> Tensor:
+        """Joints [B, M, J, 3] -> vertex query positions [B, M, V, 3] by the same matrix."""
+        return self.matrix[:-1] @ joints3d
+
+    def to_mesh(self, points: Tensor) -> Tensor:
+        """[B, M, V, 3] -> [B, M, 778, 3]."""
+        return points if self.upsample is None else self.upsample @ points
+
+
+def farthest_points(points: Tensor, count: int) -> Tensor:
+    """Indices of ``count`` well-spread points [N, 3]; all of them in order when count = N."""
+    if count == len(points):
+        return torch.arange(count)
+    chosen = [0]
+    distance = (points - points[0]).norm(dim=-1)
+    for _ in range(count - 1):
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (points - points[chosen[-1]]).norm(dim=-1))
+    return torch.tensor(chosen)
+
+
+def initial_lifting(template: Template, chosen: Tensor) -> Tensor:
+    """L, [V + 1, J]: skinning-like weights of the chosen vertices to the 21 rest keypoints.
+
+    The paper starts from MANO's skinning weights; those know 16 joints and no fingertips, so the
+    same fall-off is taken to all 21 keypoints. The camera's row is the mean of the joints.
+    """
+    vertices = torch.from_numpy(np.asarray(template.vertices, np.float32))[chosen]
+    keypoints = torch.from_numpy(np.asarray(template.keypoints, np.float32))
+    distance = torch.cdist(vertices, keypoints)
+    weights = (-((distance / LIFT_SIGMA) ** 2) / 2).softmax(-1)
+    camera = torch.full((1, NUM_KEYPOINTS), 1 / NUM_KEYPOINTS)
+    return torch.cat([weights, camera])
+
+
+def initial_upsampling(vertices: Tensor, chosen: Tensor) -> Tensor:
+    """[N, V]: inverse-square weights of the four nearest chosen vertices."""
+    distance, nearest = torch.cdist(vertices, vertices[chosen]).topk(4, largest=False)
+    weights = 1 / (distance + 1e-3) ** 2
+    weights = weights / weights.sum(1, keepdim=True)
+    return torch.zeros(len(vertices), len(chosen)).scatter_(1, nearest, weights)
+
+
+class BoxRelativePosition(nn.Module):
+    """Positions of reference boxes inside their instance box, as an embedding."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.embed = mlp(26 + 2 + 4, dim, dim)
+
+    def forward(self, boxes: Tensor, instance_boxes: Tensor) -> Tensor:
+        """boxes [B, M, T, 4], instance_boxes [B, M, 4] -> [B, M, T, d]."""
+        whole = instance_boxes[:, :, None]
+        centre = (boxes[..., :2] - whole[..., :2]) / whole[..., 2:]
+        size = boxes[..., 2:] / whole[..., 2:]
+        context = whole.expand(*boxes.shape[:3], 4)
+        return self.embed(torch.cat([sine_embedding(centre), size, context], -1))
