@@ -1,0 +1,148 @@
+"""A camera without hardware or ROS: video, pictures or a webcam as sensor_msgs over DDS."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hand_perception import messages
+from hand_perception.dds.participant import BEST_EFFORT, Participant
+from hand_perception.errors import DataError
+from hand_perception.hands import Camera
+from hand_perception.imaging import read_image
+
+log = logging.getLogger("hand_perception.camera")
+
+PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+_JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Source:
+    """A webcam index, a video file, a picture or a folder of pictures."""
+
+    name: str
+
+    def pictures(self) -> Iterator[np.ndarray]:
+        """RGB uint8 [H, W, 3] pictures, once through. Raises DataError or ImageError."""
+        path = Path(self.name)
+        if path.is_dir():
+            files = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
+            if not files:
+                raise DataError(f"{path} has no pictures ({', '.join(PICTURES)})")
+            yield from map(read_image, files)
+        elif path.suffix.lower() in PICTURES:
+            yield read_image(path)
+        else:
+            yield from self._video_pictures()
+
+    def _video_pictures(self) -> Iterator[np.ndarray]:
+        live = self.name.isdecimal()
+        capture = cv2.VideoCapture(int(self.name) if live else self.name)
+        try:
+            good, bgr = capture.read()
+            if not good:
+                kind = "webcam" if live else "video"
+                raise DataError(f"cannot read {kind} {self.name}: check that it exists and plays")
+            while good:
+                yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+                good, bgr = capture.read()
+        finally:
+            capture.release()
+
+    @property
+    def rate(self) -> float | None:
+        """A video's own pictures per second."""
+        if Path(self.name).is_dir() or Path(self.name).suffix.lower() in PICTURES:
+            return None
+        if self.name.isdecimal():  # a webcam sets the pace itself
+            return None
+        capture = cv2.VideoCapture(self.name)
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        capture.release()
+        return rate if 0 < rate < 1000 else None
+
+
+def load_intrinsics(path: Path, width: int, height: int) -> Camera:
+    """The camera of a clip from an .npz with ``K`` [3, 3], for pictures of the given size."""
+    try:
+        with np.load(path) as data:
+            K = np.asarray(data["K"], np.float64).reshape(3, 3)
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path} holds no 3x3 intrinsics K: {error}") from error
+    return Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
+
+
+def play(
+    participant: Participant,
+    source: Source,
+    stop: threading.Event,
+    *,
+    rate: float,
+    topic: str = "image",
+    info_topic: str = "camera_info",
+    frame_id: str = "camera_color_optical_frame",
+    intrinsics: Path | None = None,
+    horizontal_fov: float | None = None,
+    compressed: bool = False,
+    loop: bool = False,
+    wait_for_listener: float = 0.0,
+) -> int:
+    """Publish a source at ``rate`` pictures per second; returns how many were published.
+
+    CameraInfo goes out with each picture when intrinsics (.npz) or a field of view are given.
+    wait_for_listener: wait at most so many seconds until somebody subscribes to the pictures.
+    """
+    kind = "CompressedImage" if compressed else "Image"
+    topic = f"{topic}/compressed" if compressed else topic
+    pictures = participant.publisher(topic, f"sensor_msgs/msg/{kind}", BEST_EFFORT)
+    infos = participant.publisher(info_topic, "sensor_msgs/msg/CameraInfo", BEST_EFFORT)
+    deadline = time.monotonic() + wait_for_listener
+    while not pictures.has_listener and time.monotonic() < deadline and not stop.wait(0.02):
+        pass
+    types = participant.types
+    count, due = 0, time.monotonic()
+    for rgb in _repeated(source, loop):
+        # Late pictures are not made up for: a burst would only be dropped at the other end.
+        due = max(due, time.monotonic() - 1 / rate)
+        if stop.wait(max(0.0, due - time.monotonic())):
+            break
+        due += 1 / rate
+        height, width = rgb.shape[:2]
+        header = messages.header(types, time.time_ns(), frame_id)
+        camera = _camera(intrinsics, horizontal_fov, width, height)
+        if camera is not None:
+            infos.publish(messages.camera_info_message(types, header, camera))
+        if compressed:
+            bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+            _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+            message = messages.compressed_message(types, header, jpeg.tobytes(), "jpeg")
+        else:
+            message = messages.image_message(types, header, rgb)
+        pictures.publish(message)
+        count += 1
+    log.info("published %d pictures on %s", count, topic)
+    return count
+
+
+def _repeated(source: Source, loop: bool) -> Iterator[np.ndarray]:
+    yield from source.pictures()
+    while loop:
+        yield from source.pictures()
+
+
+def _camera(
+    intrinsics: Path | None, horizontal_fov: float | None, width: int, height: int
+) -> Camera | None:
+    if intrinsics is not None:
+        return load_intrinsics(intrinsics, width, height)
+    if horizontal_fov is not None:
+        return Camera.assumed(width, height, horizontal_fov)
+    return None

@@ -1,0 +1,167 @@
+"""``hand-perception node`` and ``hand-perception camera``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import threading
+from pathlib import Path
+
+from hand_perception.errors import HandPerceptionError
+from hand_perception.node import NODE_NAME, load_reconstructor
+from hand_perception.parameters import NodeParameters
+
+# Known without importing cyclonedds, which is an optional extra.
+_DISTROS = ("humble", "iron", "jazzy", "kilted")
+
+
+def add_node_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``node``."""
+    parser.add_argument(
+        "--frontend",
+        choices=("dds", "ros"),
+        default="dds",
+        help="dds needs no ROS installation; ros is the rclpy lifecycle node, activated at once",
+    )
+    parser.add_argument("--params", type=Path, help="parameter file, ROS's YAML layout")
+    parser.add_argument(
+        "-p",
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME:=VALUE",
+        help="one parameter; may be repeated, wins over --params",
+    )
+    add_network_arguments(parser)
+
+
+def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``camera``."""
+    parser.add_argument("source", help="video file, picture, folder of pictures or webcam index")
+    parser.add_argument("--rate", type=float, help="pictures per second (the video's own, or 30)")
+    parser.add_argument("--loop", action="store_true", help="start again at the end")
+    parser.add_argument("--compressed", action="store_true", help="publish JPEG images")
+    parser.add_argument("--intrinsics", type=Path, help=".npz with the 3x3 matrix K")
+    parser.add_argument("--fov", type=float, help="degrees across the longer side, without K")
+    parser.add_argument("--frame-id", default="camera_color_optical_frame", help="in the header")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait up to so long for a subscriber before the first picture",
+    )
+    add_network_arguments(parser)
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of every command that joins a DDS domain."""
+    network = parser.add_argument_group("network")
+    network.add_argument("--domain-id", type=int, help="DDS domain (ROS_DOMAIN_ID, or 0)")
+    network.add_argument(
+        "--localhost",
+        action="store_true",
+        help="loopback only (as ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST says)",
+    )
+    network.add_argument(
+        "--distro", choices=_DISTROS, default="jazzy", help="ROS 2 version of the others"
+    )
+    network.add_argument("--namespace", default="/", help="of the node and its topics")
+    network.add_argument(
+        "--remap", action="append", default=[], metavar="FROM:=TO", help="rename a topic"
+    )
+
+
+def run_node(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM. Raises HandPerceptionError on bad parameters or models."""
+    if args.frontend == "ros":
+        from hand_perception.ros.node import main
+
+        return main(ros_arguments(args), autostart=True)
+    parameters = NodeParameters.from_yaml(args.params) if args.params else NodeParameters()
+    parameters = parameters.with_assignments(args.param)
+    from hand_perception.dds.node import serve
+
+    stop = stop_on_signals()
+    reconstructor = load_reconstructor(parameters)
+    with make_participant(NODE_NAME, args) as participant:
+        serve(participant, parameters, reconstructor, stop)
+    return 0
+
+
+def run_camera(args: argparse.Namespace) -> int:
+    """Publish until the source ends, SIGINT or SIGTERM. Raises DataError on bad sources."""
+    stop = stop_on_signals()
+    with make_participant("camera", args) as participant:
+        from hand_perception.dds.camera import Source, play
+
+        source = Source(args.source)
+        play(
+            participant,
+            source,
+            stop,
+            rate=args.rate or source.rate or 30.0,
+            frame_id=args.frame_id,
+            intrinsics=args.intrinsics,
+            horizontal_fov=args.fov,
+            compressed=args.compressed,
+            loop=args.loop,
+            wait_for_listener=args.wait,
+        )
+    return 0
+
+
+def make_participant(name: str, args: argparse.Namespace):
+    """A Participant by the network arguments and ROS's environment variables."""
+    try:
+        from hand_perception.dds.network import (
+            domain_id_from_environment,
+            localhost_from_environment,
+        )
+        from hand_perception.dds.participant import Participant
+    except ModuleNotFoundError as error:
+        raise HandPerceptionError(
+            f"{error.name} is not installed: pip install 'hand_perception[dds]'"
+        ) from error
+    domain_id = args.domain_id if args.domain_id is not None else domain_id_from_environment()
+    return Participant(
+        name,
+        args.namespace,
+        domain_id=domain_id,
+        localhost=args.localhost or localhost_from_environment(),
+        distro=args.distro,
+        remaps=_remaps(args.remap),
+    )
+
+
+def ros_arguments(args: argparse.Namespace) -> list[str]:
+    """The node's arguments in ROS's own spelling."""
+    words = ["--ros-args"]
+    words += ["--params-file", str(args.params)] if args.params else []
+    for assignment in args.param:
+        words += ["-p", assignment]
+    for remap in args.remap:
+        words += ["-r", remap]
+    if args.namespace != "/":
+        words += ["-r", f"__ns:=/{args.namespace.strip('/')}"]
+    return words
+
+
+def stop_on_signals() -> threading.Event:
+    """Set by SIGINT and SIGTERM, of which launchers send several."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    logging.basicConfig(level=logging.INFO, format="[%(levelname)s] [%(name)s] %(message)s")
+    return stop
+
+
+def _remaps(texts: list[str]) -> dict[str, str]:
+    remaps = {}
+    for text in texts:
+        old, separator, new = text.partition(":=")
+        if not (old and separator and new):
+            raise HandPerceptionError(f"--remap {text!r} must be written from:=to")
+        remaps[old] = new
+    return remaps

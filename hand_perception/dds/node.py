@@ -1,0 +1,63 @@
+"""The hand node over plain DDS: a process without ROS that ROS sees as a node."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from hand_perception.dds.participant import BEST_EFFORT, LATCHED, RELIABLE, Participant
+from hand_perception.node import (
+    OUTPUTS,
+    HandNode,
+    Output,
+    ReconstructorWithTopology,
+    input_topics,
+)
+from hand_perception.parameters import NodeParameters
+from hand_perception.worker import Tracker
+
+log = logging.getLogger("hand_perception.node")
+
+
+class DdsTransport:
+    """The node's outputs as DDS writers."""
+
+    def __init__(self, participant: Participant) -> None:
+        self._publishers = {
+            output: participant.publisher(
+                output.topic, output.type_name, LATCHED if output.latched else RELIABLE
+            )
+            for output in OUTPUTS
+        }
+
+    def publish(self, output: Output, message: Any) -> None:
+        self._publishers[output].publish(message)
+
+    def has_listener(self, output: Output) -> bool:
+        return self._publishers[output].has_listener
+
+
+def serve(
+    participant: Participant,
+    parameters: NodeParameters,
+    reconstructor: ReconstructorWithTopology,
+    stop: threading.Event,
+    tracker: Tracker | None = None,
+) -> None:
+    """Run the hand node on a participant until ``stop`` is set."""
+    transport = DdsTransport(participant)
+    node = HandNode(parameters, reconstructor, participant.types, transport, log, tracker)
+    (image_topic, image_type), (info_topic, info_type) = input_topics(parameters)
+    participant.subscribe(
+        info_topic, info_type, lambda message, *_: node.on_camera_info(message), BEST_EFFORT
+    )
+    participant.subscribe(
+        image_topic, image_type, lambda message, *_: node.on_image(message), BEST_EFFORT
+    )
+    log.info("ready: %s on %s", reconstructor.identity, image_topic)
+    try:
+        while not stop.wait(parameters.diagnostics_period):
+            node.publish_diagnostics()
+    finally:
+        node.stop()

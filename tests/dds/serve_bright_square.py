@@ -1,0 +1,29 @@
+"""The hand node in a process of its own, with the reconstructor of known answer.
+
+python serve_bright_square.py DOMAIN [NAME:=VALUE ...]
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from bright_square import BrightSquare, counting_tracker  # noqa: E402
+
+from hand_perception.dds.node import serve  # noqa: E402
+from hand_perception.dds.participant import Participant  # noqa: E402
+from hand_perception.node import NODE_NAME  # noqa: E402
+from hand_perception.parameters import NodeParameters  # noqa: E402
+
+logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s")
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+signal.signal(signal.SIGINT, lambda *_: stop.set())
+parameters = NodeParameters().with_assignments(["diagnostics_period:=0.1", *sys.argv[2:]])
+with Participant(NODE_NAME, domain_id=int(sys.argv[1]), localhost=True) as participant:
+    serve(participant, parameters, BrightSquare(), stop, counting_tracker)
