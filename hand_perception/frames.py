@@ -82,7 +82,8 @@ def image_from_compressed(message: Any) -> np.ndarray:
 def _check_size(width: int, height: int) -> None:
     if min(width, height) < MIN_IMAGE_SIDE:
         raise ImageError(
-            f"image of {width}x{height} pixels is too small, at least {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE}"
+            f"image of {width}x{height} pixels is too small, "
+            f"at least {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE} are needed"
         )
 
 

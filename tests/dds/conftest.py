@@ -37,6 +37,7 @@ class NodeProcess:
             [sys.executable, str(script), str(domain), *parameters],
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONPATH": str(script.parent.parent)},
         )
         self.participant = Participant("tester", domain_id=domain, localhost=True)
         self.types = self.participant.types

@@ -9,16 +9,13 @@ import logging
 import signal
 import sys
 import threading
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from bright_square import BrightSquare, counting_tracker
 
-from bright_square import BrightSquare, counting_tracker  # noqa: E402
-
-from hand_perception.dds.node import serve  # noqa: E402
-from hand_perception.dds.participant import Participant  # noqa: E402
-from hand_perception.node import NODE_NAME  # noqa: E402
-from hand_perception.parameters import NodeParameters  # noqa: E402
+from hand_perception.dds.node import serve
+from hand_perception.dds.participant import Participant
+from hand_perception.node import NODE_NAME
+from hand_perception.parameters import NodeParameters
 
 logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s")
 stop = threading.Event()

@@ -1,0 +1,1 @@
+"""The hand node as an rclpy lifecycle node; needs a sourced ROS 2."""
