@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hand_perception.geometry import quaternion_xyzw
+from hand_perception.geometry import quaternion_xyzw, wrist_frame
 from hand_perception.hands import BONES, KEYPOINT_NAMES, Camera, Hand, Pose, Side
 
 # Okabe and Ito's colours, told apart by colour-blind eyes as well.
@@ -119,6 +119,31 @@ def topology_message(types: MessageTypes, topology: Topology) -> Any:
         bones=types.sequence(_flat(BONES, np.uint32)),
         regressor=types.sequence(_flat(topology.regressor)),
     )
+
+
+def hands_of(meshes: Any, keypoints: Any) -> list[Hand]:
+    """The hands in a HandMeshArray and in the HandKeypointsArray of the same image."""
+    hands = []
+    for mesh, points in zip(meshes.hands, keypoints.hands, strict=True):
+        side = Side.LEFT if mesh.side == mesh.LEFT else Side.RIGHT
+        keypoints3d = np.reshape(points.keypoints3d, (21, 3))
+        hands.append(
+            Hand(
+                side=side,
+                score=mesh.score,
+                box=np.array(points.box),
+                keypoints2d=np.reshape(points.keypoints2d, (21, 2)),
+                confidences=np.array(points.confidences),
+                keypoints3d=keypoints3d,
+                vertices=np.reshape(mesh.vertices, (-1, 3)),
+                wrist=wrist_frame(keypoints3d, side),
+                topology=mesh.topology,
+                side_confidence=mesh.side_confidence,
+                track_id=mesh.track_id,
+                metric=mesh.metric,
+            )
+        )
+    return hands
 
 
 def _side(hand: Hand) -> int:

@@ -21,6 +21,7 @@ from hand_perception.frames import Calibrations, image_from_compressed, image_fr
 from hand_perception.hands import Camera, Reconstruction
 from hand_perception.messages import MessageTypes, Status, Topology
 from hand_perception.parameters import NodeParameters
+from hand_perception.tracking import HandTracker, TrackerParameters
 from hand_perception.worker import Frame, Reconstructor, Statistics, Tracker, Worker
 
 NODE_NAME = "hand_perception"
@@ -78,6 +79,12 @@ def load_reconstructor(parameters: NodeParameters) -> ReconstructorWithTopology:
     return HandReconstructor.from_pretrained(parameters.model, threads=parameters.threads)
 
 
+def _make_tracker(parameters: NodeParameters) -> Tracker | None:
+    if not parameters.tracking:
+        return None
+    return HandTracker(TrackerParameters(smoothing=parameters.smoothing))
+
+
 class HandNode:
     """Works from construction to ``stop``. Callbacks may come from any one thread."""
 
@@ -88,7 +95,6 @@ class HandNode:
         types: MessageTypes,
         transport: Transport,
         log: logging.Logger | Any,
-        tracker: Tracker | None = None,
     ) -> None:
         self._parameters = parameters
         self._reconstructor = reconstructor
@@ -106,7 +112,7 @@ class HandNode:
             self._fail,
             score_threshold=parameters.score_threshold,
             max_rate=parameters.max_rate,
-            tracker=tracker,
+            tracker=_make_tracker(parameters),
         )
         topology = messages.topology_message(types, reconstructor.topology)
         transport.publish(TOPOLOGY, topology)

@@ -52,6 +52,8 @@ class NodeParameters:
         limits=(5.0, 170.0),
         live=True,
     )
+    tracking: bool = _parameter(True, "Follow hands from image to image: track ids, steady sides.")
+    smoothing: bool = _parameter(True, "Filter the joints and the mesh of tracked hands.")
     publish_markers: bool = _parameter(
         True, "Publish RViz markers on hands/markers while somebody listens.", live=True
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from hand_perception.geometry import project, wrist_frame
@@ -57,8 +55,3 @@ def picture(width: int, height: int, centre: tuple[int, int], *, left: bool = Fa
     x, y = centre
     image[y - 4 : y + 5, x - 4 : x + 5] = (0, 255, 0) if left else (255, 0, 0)
     return image
-
-
-def counting_tracker(hands: list[Hand], stamp: float) -> list[Hand]:
-    """Ids 1, 2, ... in the order of the list."""
-    return [replace(hand, track_id=1 + index) for index, hand in enumerate(hands)]

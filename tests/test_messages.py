@@ -64,6 +64,21 @@ def test_keypoints_survive_the_wire():
         assert np.array_equal(received.confidences, sent.confidences)
 
 
+def test_listeners_get_the_hands_back():
+    given = hands()
+    received = messages.hands_of(
+        through_cdr(messages.mesh_array(MAKE, HEADER, given)),
+        through_cdr(messages.keypoints_array(MAKE, HEADER, given)),
+    )
+    for sent, back in zip(given, received, strict=True):
+        assert (back.side, back.track_id, back.metric) == (sent.side, sent.track_id, sent.metric)
+        assert np.array_equal(back.vertices, sent.vertices)
+        assert np.array_equal(back.keypoints2d, sent.keypoints2d)
+        # The wrist frame is computed again from float32 keypoints: directions over a palm's
+        # 0.1 m keep 6e-8 * 0.5 m / 0.1 m = 3e-7, some ten of them add up.
+        assert np.allclose(back.wrist.rotation, sent.wrist.rotation, atol=3e-6)
+
+
 def test_no_hands_is_an_empty_array():
     assert through_cdr(messages.mesh_array(MAKE, HEADER, [])).hands == []
     assert through_cdr(messages.keypoints_array(MAKE, HEADER, [])).hands == []

@@ -4,6 +4,7 @@ import threading
 from dataclasses import replace
 
 import numpy as np
+from bright_square import BrightSquare, picture
 
 from hand_perception.errors import ImageError
 from hand_perception.hands import Camera, Reconstruction
@@ -131,13 +132,11 @@ def test_rate_limit_holds_frames_back():
 
 
 def test_tracker_sees_the_hands_and_the_stamp_in_seconds():
-    from bright_square import BrightSquare, counting_tracker, picture
-
     sink, seen = Sink(), []
 
     def tracker(hands, stamp):
         seen.append(stamp)
-        return counting_tracker(hands, stamp)
+        return [replace(hand, track_id=5) for hand in hands]
 
     results = []
 
@@ -151,7 +150,7 @@ def test_tracker_sees_the_hands_and_the_stamp_in_seconds():
     sink.wait()
     worker.stop()
     assert seen == [2.5]
-    assert [hand.track_id for hand in results[0].hands] == [1]
+    assert [hand.track_id for hand in results[0].hands] == [5]
     assert worker.statistics().hands == 1
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from hand_perception import messages
-from hand_perception.dds.participant import BEST_EFFORT, Participant
+from hand_perception.dds.participant import RELIABLE, Participant
 from hand_perception.errors import DataError
 from hand_perception.hands import Camera
 from hand_perception.imaging import read_image
@@ -21,7 +21,9 @@ from hand_perception.imaging import read_image
 log = logging.getLogger("hand_perception.camera")
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+LISTENER_PATIENCE = 20.0  # seconds
 _JPEG_QUALITY = 90
+_DEPTH = 8
 
 
 @dataclass(frozen=True)
@@ -93,20 +95,23 @@ def play(
     horizontal_fov: float | None = None,
     compressed: bool = False,
     loop: bool = False,
-    wait_for_listener: float = 0.0,
+    listeners: int = 0,
 ) -> int:
     """Publish a source at ``rate`` pictures per second; returns how many were published.
 
     CameraInfo goes out with each picture when intrinsics (.npz) or a field of view are given.
-    wait_for_listener: wait at most so many seconds until somebody subscribes to the pictures.
+    listeners: wait for so many subscribers of the pictures, at most LISTENER_PATIENCE seconds.
     """
     kind = "CompressedImage" if compressed else "Image"
     topic = f"{topic}/compressed" if compressed else topic
-    pictures = participant.publisher(topic, f"sensor_msgs/msg/{kind}", BEST_EFFORT)
-    infos = participant.publisher(info_topic, "sensor_msgs/msg/CameraInfo", BEST_EFFORT)
-    deadline = time.monotonic() + wait_for_listener
-    while not pictures.has_listener and time.monotonic() < deadline and not stop.wait(0.02):
-        pass
+    # Reliable serves both kinds of reader: a recorder gets every picture, a node the newest.
+    pictures = participant.publisher(topic, f"sensor_msgs/msg/{kind}", RELIABLE, _DEPTH)
+    infos = participant.publisher(info_topic, "sensor_msgs/msg/CameraInfo", RELIABLE, _DEPTH)
+    deadline = time.monotonic() + LISTENER_PATIENCE
+    while pictures.num_listeners < listeners and not stop.wait(0.02):
+        if time.monotonic() > deadline:
+            log.warning("only %d of %d listeners came", pictures.num_listeners, listeners)
+            break
     types = participant.types
     count, due = 0, time.monotonic()
     for rgb in _repeated(source, loop):

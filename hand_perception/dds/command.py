@@ -7,10 +7,14 @@ import logging
 import signal
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hand_perception.errors import HandPerceptionError
 from hand_perception.node import NODE_NAME, load_reconstructor
 from hand_perception.parameters import NodeParameters
+
+if TYPE_CHECKING:
+    from hand_perception.dds.participant import Participant
 
 # Known without importing cyclonedds, which is an optional extra.
 _DISTROS = ("humble", "iron", "jazzy", "kilted")
@@ -46,11 +50,11 @@ def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fov", type=float, help="degrees across the longer side, without K")
     parser.add_argument("--frame-id", default="camera_color_optical_frame", help="in the header")
     parser.add_argument(
-        "--wait",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="wait up to so long for a subscriber before the first picture",
+        "--listeners",
+        type=int,
+        default=0,
+        metavar="N",
+        help="wait for so many subscribers before the first picture",
     )
     add_network_arguments(parser)
 
@@ -76,9 +80,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
 def run_node(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM. Raises HandPerceptionError on bad parameters or models."""
     if args.frontend == "ros":
-        from hand_perception.ros.node import main
-
-        return main(ros_arguments(args), autostart=True)
+        return _run_ros_node(args)
     parameters = NodeParameters.from_yaml(args.params) if args.params else NodeParameters()
     parameters = parameters.with_assignments(args.param)
     from hand_perception.dds.node import serve
@@ -88,6 +90,18 @@ def run_node(args: argparse.Namespace) -> int:
     with make_participant(NODE_NAME, args) as participant:
         serve(participant, parameters, reconstructor, stop)
     return 0
+
+
+def _run_ros_node(args: argparse.Namespace) -> int:
+    try:
+        from hand_perception.ros.node import main
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("hand_perception."):
+            cure = "build this package with colcon and source its workspace"
+        else:
+            cure = "source a ROS 2 installation, or use --frontend dds"
+        raise HandPerceptionError(f"cannot import {error.name}: {cure}") from error
+    return main(ros_arguments(args), autostart=True)
 
 
 def run_camera(args: argparse.Namespace) -> int:
@@ -107,23 +121,16 @@ def run_camera(args: argparse.Namespace) -> int:
             horizontal_fov=args.fov,
             compressed=args.compressed,
             loop=args.loop,
-            wait_for_listener=args.wait,
+            listeners=args.listeners,
         )
     return 0
 
 
-def make_participant(name: str, args: argparse.Namespace):
+def make_participant(name: str, args: argparse.Namespace) -> Participant:
     """A Participant by the network arguments and ROS's environment variables."""
-    try:
-        from hand_perception.dds.network import (
-            domain_id_from_environment,
-            localhost_from_environment,
-        )
-        from hand_perception.dds.participant import Participant
-    except ModuleNotFoundError as error:
-        raise HandPerceptionError(
-            f"{error.name} is not installed: pip install 'hand_perception[dds]'"
-        ) from error
+    from hand_perception.dds.network import domain_id_from_environment, localhost_from_environment
+    from hand_perception.dds.participant import Participant
+
     domain_id = args.domain_id if args.domain_id is not None else domain_id_from_environment()
     return Participant(
         name,

@@ -15,7 +15,6 @@ from hand_perception.node import (
     input_topics,
 )
 from hand_perception.parameters import NodeParameters
-from hand_perception.worker import Tracker
 
 log = logging.getLogger("hand_perception.node")
 
@@ -35,7 +34,7 @@ class DdsTransport:
         self._publishers[output].publish(message)
 
     def has_listener(self, output: Output) -> bool:
-        return self._publishers[output].has_listener
+        return self._publishers[output].num_listeners > 0
 
 
 def serve(
@@ -43,11 +42,10 @@ def serve(
     parameters: NodeParameters,
     reconstructor: ReconstructorWithTopology,
     stop: threading.Event,
-    tracker: Tracker | None = None,
 ) -> None:
     """Run the hand node on a participant until ``stop`` is set."""
     transport = DdsTransport(participant)
-    node = HandNode(parameters, reconstructor, participant.types, transport, log, tracker)
+    node = HandNode(parameters, reconstructor, participant.types, transport, log)
     (image_topic, image_type), (info_topic, info_type) = input_topics(parameters)
     participant.subscribe(
         info_topic, info_type, lambda message, *_: node.on_camera_info(message), BEST_EFFORT

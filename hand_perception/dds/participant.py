@@ -55,8 +55,8 @@ class Publisher:
         wire.write(self._writer, self._sertype, serialize(self._store, message))
 
     @property
-    def has_listener(self) -> bool:
-        return bool(self._writer.get_matched_subscriptions())
+    def num_listeners(self) -> int:
+        return len(self._writer.get_matched_subscriptions())
 
 
 class Participant:
@@ -107,9 +107,11 @@ class Participant:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def publisher(self, topic: str, type_name: str, qos: tuple = RELIABLE) -> Publisher:
+    def publisher(
+        self, topic: str, type_name: str, qos: tuple = RELIABLE, depth: int = 1
+    ) -> Publisher:
         """topic: a ROS name, relative to the namespace or absolute."""
-        writer = self._make_writer(f"rt{self._resolved(topic)}", type_name, qos)
+        writer = self._make_writer(f"rt{self._resolved(topic)}", type_name, qos, depth)
         with self._lock:
             self._writers.append(writer)
         self._announce()
@@ -160,9 +162,9 @@ class Participant:
 
     # -- endpoints ---------------------------------------------------------------------------
 
-    def _make_writer(self, name: str, type_name: str, qos: tuple) -> DataWriter:
+    def _make_writer(self, name: str, type_name: str, qos: tuple, depth: int) -> DataWriter:
         topic = wire.create_topic(self._participant, name, dds_type(self.store, type_name))
-        return DataWriter(self._participant, topic, self._endpoint_qos(type_name, qos, 1))
+        return DataWriter(self._participant, topic, self._endpoint_qos(type_name, qos, depth))
 
     def _endpoint_qos(self, type_name: str, qos: tuple, depth: int) -> Qos:
         policies = [*qos, Policy.History.KeepLast(depth)]
@@ -189,7 +191,7 @@ class Participant:
     # -- node graph --------------------------------------------------------------------------
 
     def _make_graph_publisher(self) -> Publisher:
-        writer = self._make_writer("ros_discovery_info", _GRAPH_TYPE, LATCHED)
+        writer = self._make_writer("ros_discovery_info", _GRAPH_TYPE, LATCHED, 1)
         return Publisher(self, writer, _GRAPH_TYPE)
 
     def _announce(self) -> None:

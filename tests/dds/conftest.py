@@ -61,7 +61,7 @@ class NodeProcess:
         self.pictures = self.compressed if "compressed:=true" in parameters else self.image
 
     def wait_until_ready(self) -> None:
-        self.until(lambda: self.pictures.has_listener and self.info.has_listener)
+        self.until(lambda: self.pictures.num_listeners and self.info.num_listeners)
         # The node's writers must know this process's readers as well.
         self.take("hands/topology")
         self.take("/diagnostics")

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 
-from bright_square import BrightSquare, counting_tracker
+from bright_square import BrightSquare
 
 from hand_perception.dds.node import serve
 from hand_perception.dds.participant import Participant
@@ -23,4 +23,4 @@ signal.signal(signal.SIGTERM, lambda *_: stop.set())
 signal.signal(signal.SIGINT, lambda *_: stop.set())
 parameters = NodeParameters().with_assignments(["diagnostics_period:=0.1", *sys.argv[2:]])
 with Participant(NODE_NAME, domain_id=int(sys.argv[1]), localhost=True) as participant:
-    serve(participant, parameters, BrightSquare(), stop, counting_tracker)
+    serve(participant, parameters, BrightSquare(), stop)
