@@ -1,0 +1,1 @@
+"""How accurate a network is: on photographs, on rendered hands, on videos. Never imports torch."""

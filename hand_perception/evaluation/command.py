@@ -1,0 +1,91 @@
+"""``hand-perception evaluate``: one suite, one table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+
+from hand_perception.errors import DataError
+from hand_perception.evaluation import photographs, report, synthetic, video
+from hand_perception.evaluation.predictions import read_predictions, reconstruct
+from hand_perception.evaluation.worst_cases import worst_cases_page
+from hand_perception.hands import Reconstruction
+
+Load = Callable[[str], Callable[..., Reconstruction]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--suite",
+        choices=SUITES,
+        required=True,
+        help="real: labelled photographs; synthetic: rendered hands with full 3D truth; "
+        "video: steadiness over time",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the suite's folder")
+    parser.add_argument("--model", default="handos_s", help="name or path of a model (%(default)s)")
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="JSONL",
+        help="evaluate the output of predict instead of a model (suite real)",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write table, JSON and the worst cases here"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only N images or frames, evenly")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the table. Raises DataError on data that are missing or do not fit."""
+    from hand_perception.reconstructor import HandReconstructor
+
+    return evaluate(args, HandReconstructor.from_pretrained)
+
+
+def evaluate(args: argparse.Namespace, load: Load) -> int:
+    """``run`` with what loads a model by name."""
+    if args.predictions and args.suite != "real":
+        raise DataError("--predictions go with --suite real; the other suites need --model")
+    protocol, rows = SUITES[args.suite](args, load)
+    print(report.table(rows))
+    if args.output:
+        report.write(args.output, args.suite, protocol, rows)
+    return 0
+
+
+def _real(args: argparse.Namespace, load: Load) -> tuple[str, report.Rows]:
+    chosen = _evenly(photographs.read_photographs(args.data), args.limit)
+    files = [photograph.file for photograph in chosen]
+    if args.predictions:
+        predictions = read_predictions(args.predictions, files)
+    else:
+        predictions = reconstruct(load(args.model), args.data, files, photographs.MIN_SCORE)
+    outcomes = photographs.Outcomes.of(chosen, predictions)
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        page = worst_cases_page(outcomes, predictions, args.data)
+        cv2.imwrite(str(args.output / "real_worst.jpg"), cv2.cvtColor(page, cv2.COLOR_RGB2BGR))
+    return photographs.__doc__, outcomes.rows()
+
+
+def _synthetic(args: argparse.Namespace, load: Load) -> tuple[str, report.Rows]:
+    samples = synthetic.read_samples(args.data)
+    indices = _evenly(range(len(samples)), args.limit)
+    return synthetic.__doc__, synthetic.evaluate(samples, indices, load(args.model))
+
+
+def _video(args: argparse.Namespace, load: Load) -> tuple[str, report.Rows]:
+    return video.__doc__, video.evaluate(args.data, load(args.model), args.limit)
+
+
+def _evenly(items, limit: int | None) -> list:
+    items = list(items)
+    step = max(1, len(items) // limit) if limit else 1
+    return items[::step][:limit]
+
+
+SUITES = {"real": _real, "synthetic": _synthetic, "video": _video}

@@ -1,0 +1,85 @@
+"""The numbers, as small pure functions. NaN where there is nothing to measure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hand_perception.geometry import box_iou, similarity_fit
+from hand_perception.hands import WRIST
+
+
+def match_boxes(predicted: np.ndarray, true: np.ndarray, min_iou: float) -> np.ndarray:
+    """For each true box [T, 4] the index of its prediction, or -1. -> [T] int
+
+    predicted: [P, 4], best score first. Each prediction in turn takes the free true box it
+    overlaps most, if by min_iou or more (COCO's rule).
+    """
+    iou = box_iou(predicted, true)
+    matches = np.full(len(iou[0]) if len(iou) else len(np.reshape(true, (-1, 4))), -1)
+    for p, row in enumerate(iou):
+        free = np.where(matches < 0, row, -1.0)
+        if len(free) and free.max() >= min_iou:
+            matches[free.argmax()] = p
+    return matches
+
+
+def covered(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """The largest share of each box's own area that lies in one of the regions. [N] in 0..1"""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 1, 4)
+    regions = np.asarray(regions, np.float64).reshape(1, -1, 4)
+    low = np.maximum(boxes[..., :2], regions[..., :2])
+    high = np.minimum(boxes[..., 2:], regions[..., 2:])
+    area = np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(-1)
+    share = np.clip(high - low, 0, None).prod(-1) / np.maximum(area, 1e-12)
+    return share.max(1, initial=0.0)
+
+
+def normalised_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """2D joint errors [..., 21] over the longer side of the true joints' tight bounding box."""
+    true = np.asarray(true, np.float64)
+    size = (true.max(-2) - true.min(-2)).max(-1)
+    return np.linalg.norm(predicted - true, axis=-1) / np.maximum(size, 1e-9)[..., None]
+
+
+def pck(errors: np.ndarray, threshold: float) -> float:
+    """Share of joints with a normalised error of at most the threshold; missed joints are inf."""
+    return mean(np.asarray(errors) <= threshold)
+
+
+def root_relative_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Distances [..., 21] of joints [..., 21, 3] with both wrists moved to the origin."""
+    predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    relative = predicted - predicted[..., WRIST : WRIST + 1, :]
+    return np.linalg.norm(relative - (true - true[..., WRIST : WRIST + 1, :]), axis=-1)
+
+
+def procrustes_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Distances [..., N] after the similarity that fits predicted onto true best (PA).
+
+    A prediction on one spot (a missed hand counted as zeros) lands on the true centroid.
+    """
+    scale, rotation, translation = similarity_fit(predicted, true)
+    moved = scale[..., None, None] * predicted @ np.swapaxes(rotation, -1, -2)
+    return np.linalg.norm(moved + translation[..., None, :] - true, axis=-1)
+
+
+def jitter(keypoints: np.ndarray, sizes: np.ndarray) -> float:
+    """Mean length of the joints' second differences over time, over the box's size.
+
+    keypoints: [T, 21, D] frame by frame, NaN where there is no hand; three frames in a row give a
+    difference. sizes: [T]. Zero for any steady motion.
+    """
+    keypoints = np.asarray(keypoints, np.float64)
+    second = keypoints[2:] - 2 * keypoints[1:-1] + keypoints[:-2]
+    lengths = np.linalg.norm(second, axis=-1) / np.asarray(sizes)[1:-1, None]
+    return mean(lengths[np.isfinite(lengths)])
+
+
+def mean(values: np.ndarray) -> float:
+    values = np.asarray(values, np.float64)
+    return float(values.mean()) if values.size else float("nan")
+
+
+def median(values: np.ndarray) -> float:
+    values = np.asarray(values, np.float64)
+    return float(np.median(values)) if values.size else float("nan")

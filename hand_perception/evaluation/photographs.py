@@ -1,0 +1,204 @@
+"""Suite "real": photographs with 2D labels of a teacher network, which err on 3 to 5 % of hands.
+
+Protocol, on the val split at score >= 0.5:
+
+- A prediction matches a labelled hand at a box IoU of 0.3 or more (boxes: tight bounds of the
+  joints plus 10 % on each side), best score first, each hand once.
+- Recall and 2D errors count the hands of high reliability. Predictions that match another hand, or
+  lie by half or more in an ignore box, are neither right nor wrong.
+- Precision counts only pictures whose boxes are exhaustive; a false hand on a negative picture
+  (which the labels do not call exhaustive) counts in a column of its own.
+- PCK@t: share of joints within t times the longer side of the tight box around the label's 21
+  joints; with missed hands as all wrong, and over matched hands alone.
+- "large" rows: hands whose label box (for wrong predictions: own box) is longer than 48 px.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hand_perception.errors import DataError
+from hand_perception.evaluation.metrics import (
+    covered,
+    match_boxes,
+    mean,
+    normalised_errors,
+    pck,
+)
+from hand_perception.evaluation.predictions import Predictions
+from hand_perception.hands import NUM_KEYPOINTS, Hand, Side
+
+MIN_IOU = 0.3
+MIN_SCORE = 0.5
+LARGE_PX = 48
+THRESHOLDS = (0.05, 0.1, 0.15)
+
+
+@dataclass(frozen=True)
+class LabelledHand:
+    """box: [4], keypoints2d: [21, 2] pixels. side: None where the label is not reliable."""
+
+    box: np.ndarray
+    keypoints2d: np.ndarray
+    side: Side | None
+    reliable: bool
+
+
+@dataclass(frozen=True)
+class LabelledPhotograph:
+    """exhaustive: no hand outside of ``hands`` and ``ignore_boxes`` [M, 4]."""
+
+    file: str
+    set: str
+    hands: list[LabelledHand]
+    ignore_boxes: np.ndarray
+    exhaustive: bool
+    negative: bool
+
+
+def read_photographs(root: Path, split: str = "val") -> list[LabelledPhotograph]:
+    """Raises DataError when ``labels.jsonl`` is missing or has another layout."""
+    path = root / "labels.jsonl"
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        photographs = [_photograph(row) for row in rows if row["split"] == split]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} does not hold labels ({error!r}): check --data") from error
+    if not photographs:
+        raise DataError(f"{path} has no picture of the {split} split: check --data")
+    return photographs
+
+
+def _photograph(row: dict) -> LabelledPhotograph:
+    hands = [
+        LabelledHand(
+            box=np.array(hand["box"]),
+            keypoints2d=np.array(hand["keypoints2d"]),
+            side=Side(hand["handedness"].lower()) if hand["handedness_reliable"] else None,
+            reliable=hand["reliability"] == "high",
+        )
+        for hand in row["hands"]
+    ]
+    ignored = np.array(row["ignore_boxes"], np.float64).reshape(-1, 4)
+    return LabelledPhotograph(
+        row["file"], row["set"], hands, ignored, row["boxes_exhaustive"], row["negative"]
+    )
+
+
+@dataclass(frozen=True)
+class HandOutcome:
+    """A reliable labelled hand. errors: [21] normalised, inf when missed. side_right: None where
+    unknown or missed."""
+
+    photograph: LabelledPhotograph
+    size: float
+    errors: np.ndarray
+    side_right: bool | None
+
+    @property
+    def found(self) -> bool:
+        return bool(np.isfinite(self.errors[0]))
+
+
+@dataclass(frozen=True)
+class PredictionOutcome:
+    """A prediction that is right or wrong."""
+
+    photograph: LabelledPhotograph
+    size: float
+    right: bool
+    score: float
+
+
+def judge(
+    photograph: LabelledPhotograph, hands: list[Hand]
+) -> tuple[list[HandOutcome], list[PredictionOutcome]]:
+    """Matches one picture's predictions with its labels."""
+    hands = sorted((h for h in hands if h.score >= MIN_SCORE), key=lambda h: -h.score)
+    boxes = np.array([hand.box for hand in hands]).reshape(-1, 4)
+    matches = match_boxes(boxes, np.array([label.box for label in photograph.hands]), MIN_IOU)
+    outcomes, verdicts = [], {}
+    for label, p in zip(photograph.hands, matches, strict=True):
+        size = _longer_side(label.box)
+        errors, side_right = np.full(NUM_KEYPOINTS, np.inf), None
+        if p >= 0:
+            errors = normalised_errors(hands[p].keypoints2d, label.keypoints2d)
+            side_right = None if label.side is None else hands[p].side is label.side
+            verdicts[p] = (size, True) if label.reliable else None
+        if label.reliable:
+            outcomes.append(HandOutcome(photograph, size, errors, side_right))
+    if not (photograph.exhaustive or photograph.negative):
+        return outcomes, []
+    ignored = covered(boxes, photograph.ignore_boxes) >= 0.5
+    for p, hand in enumerate(hands):
+        verdicts.setdefault(p, None if ignored[p] else (_longer_side(hand.box), False))
+    return outcomes, [
+        PredictionOutcome(photograph, *verdict, hands[p].score)
+        for p, verdict in sorted(verdicts.items())
+        if verdict
+    ]
+
+
+def _longer_side(box: np.ndarray) -> float:
+    return float(np.max(np.asarray(box)[2:] - np.asarray(box)[:2]))
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """All that the suite's numbers are made of."""
+
+    photographs: list[LabelledPhotograph]
+    hands: list[HandOutcome]
+    predictions: list[PredictionOutcome]
+
+    @classmethod
+    def of(cls, photographs: list[LabelledPhotograph], predictions: Predictions) -> Outcomes:
+        judged = [judge(p, predictions[p.file]) for p in photographs]
+        return cls(
+            photographs,
+            [outcome for hands, _ in judged for outcome in hands],
+            [outcome for _, verdicts in judged for outcome in verdicts],
+        )
+
+    def rows(self) -> dict[str, dict[str, float]]:
+        """One row of numbers by name: all, large, then each set."""
+        rows = {"all": self.summary(), "all, large": self.above(LARGE_PX).summary()}
+        for name in sorted({p.set for p in self.photographs}):
+            rows[name] = self.within(name).summary()
+        return rows
+
+    def above(self, size: float) -> Outcomes:
+        return Outcomes(
+            self.photographs,
+            [hand for hand in self.hands if hand.size > size],
+            [prediction for prediction in self.predictions if prediction.size > size],
+        )
+
+    def within(self, name: str) -> Outcomes:
+        return Outcomes(
+            [p for p in self.photographs if p.set == name],
+            [hand for hand in self.hands if hand.photograph.set == name],
+            [p for p in self.predictions if p.photograph.set == name],
+        )
+
+    def summary(self) -> dict[str, float]:
+        errors = np.array([hand.errors for hand in self.hands]).reshape(-1, NUM_KEYPOINTS)
+        found = np.array([hand.found for hand in self.hands], bool)
+        negatives = {p.file for p in self.photographs if p.negative}
+        fooled = {p.photograph.file for p in self.predictions} & negatives
+        row = {
+            "images": len(self.photographs),
+            "hands": len(self.hands),
+            "recall": mean(found),
+            "precision": mean([p.right for p in self.predictions if p.photograph.exhaustive]),
+        }
+        row |= {f"PCK@{t}": pck(errors, t) for t in THRESHOLDS}
+        row |= {f"PCK@{t} matched": pck(errors[found], t) for t in THRESHOLDS}
+        row["side"] = mean([h.side_right for h in self.hands if h.side_right is not None])
+        row["negatives"] = len(negatives)
+        row["false on negatives"] = len(fooled)
+        return row

@@ -1,0 +1,130 @@
+"""Suite "synthetic": rendered hands with full 3D truth and the true intrinsics.
+
+Protocol, at score >= 0.5 and box IoU >= 0.3, best score first, each hand once. Millimetres:
+
+- PA-MPJPE, PA-MPVPE: joints and vertices after the best similarity; over matched hands, and with a
+  missed hand counted as all zeros (HandOS, section 4).
+- MPJPE: joints with both wrists at the origin. camera MPJPE: joints in the camera frame.
+- depth: median of |wrist depth - true| / true. side: share of matched hands on the right side.
+- "large" rows: hands whose true box is longer than 48 px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from hand_perception.evaluation.metrics import (
+    match_boxes,
+    mean,
+    median,
+    procrustes_errors,
+    root_relative_errors,
+)
+from hand_perception.hands import WRIST, Camera, Hand, Reconstruction, Side
+
+MIN_IOU = 0.3
+MIN_SCORE = 0.5
+LARGE_PX = 48
+_MM = 1000.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One true hand; errors in millimetres, NaN where it was missed. depth: relative."""
+
+    side: Side
+    size: float
+    found: bool
+    pa_joints: float
+    pa_vertices: float
+    root_relative: float = np.nan
+    camera_space: float = np.nan
+    depth: float = np.nan
+    side_right: float = np.nan
+
+
+def read_samples(root: Path) -> Sequence[dict]:
+    """What ``hand-perception synthesize`` wrote. Raises DataError when it is missing."""
+    from hand_perception.synthesis.dataset import SyntheticDataset
+
+    return SyntheticDataset(root)
+
+
+def evaluate(
+    samples: Sequence[dict],
+    indices: Iterable[int],
+    reconstructor: Callable[..., Reconstruction],
+) -> dict[str, dict[str, float]]:
+    """One row of numbers by name: all, large, left, right.
+
+    A sample holds image [H, W, 3] RGB, K [3, 3], boxes [N, 4], is_left [N], keypoints3d [N, 21, 3]
+    and vertices [N, V, 3], metres in the camera frame.
+    """
+    outcomes: list[Outcome] = []
+    for index in tqdm(list(indices), "reconstruct", unit="image", disable=None):
+        sample = samples[index]
+        height, width = sample["image"].shape[:2]
+        K = np.asarray(sample["K"], np.float64)
+        camera = Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
+        result = reconstructor(sample["image"], camera, score_threshold=MIN_SCORE)
+        outcomes += judge(sample, result.hands)
+    return {
+        "all": summary(outcomes),
+        "all, large": summary([o for o in outcomes if o.size > LARGE_PX]),
+        **{side.value: summary([o for o in outcomes if o.side is side]) for side in Side},
+    }
+
+
+def judge(sample: dict, hands: list[Hand]) -> list[Outcome]:
+    """Matches one image's predictions with its true hands."""
+    hands = sorted(hands, key=lambda hand: -hand.score)
+    boxes = np.array([hand.box for hand in hands]).reshape(-1, 4)
+    outcomes = []
+    for n, p in enumerate(match_boxes(boxes, sample["boxes"], MIN_IOU)):
+        box, joints, vertices = (sample[k][n] for k in ("boxes", "keypoints3d", "vertices"))
+        side = Side.LEFT if sample["is_left"][n] else Side.RIGHT
+        size = float(np.max(box[2:] - box[:2]))
+        hand = hands[p] if p >= 0 else None
+        predicted = np.zeros_like(joints) if hand is None else hand.keypoints3d
+        mesh = np.zeros_like(vertices) if hand is None else hand.vertices
+        pa_joints = _MM * mean(procrustes_errors(predicted, joints))
+        pa_vertices = _MM * mean(procrustes_errors(mesh, vertices))
+        if hand is None:
+            outcomes.append(Outcome(side, size, False, pa_joints, pa_vertices))
+            continue
+        true_depth = float(joints[WRIST, 2])
+        outcomes.append(
+            Outcome(
+                side,
+                size,
+                True,
+                pa_joints,
+                pa_vertices,
+                root_relative=_MM * mean(root_relative_errors(predicted, joints)),
+                camera_space=_MM * mean(np.linalg.norm(predicted - joints, axis=-1)),
+                depth=abs(float(predicted[WRIST, 2]) - true_depth) / true_depth,
+                side_right=float(hand.side is side),
+            )
+        )
+    return outcomes
+
+
+def summary(outcomes: list[Outcome]) -> dict[str, float]:
+    found = [outcome for outcome in outcomes if outcome.found]
+    return {
+        "hands": len(outcomes),
+        "recall": mean([o.found for o in outcomes]),
+        "PA-MPJPE": mean([o.pa_joints for o in found]),
+        "PA-MPVPE": mean([o.pa_vertices for o in found]),
+        "PA-MPJPE, missed as 0": mean([o.pa_joints for o in outcomes]),
+        "PA-MPVPE, missed as 0": mean([o.pa_vertices for o in outcomes]),
+        "MPJPE": mean([o.root_relative for o in found]),
+        "camera MPJPE": mean([o.camera_space for o in found]),
+        "depth": median([o.depth for o in found]),
+        "side": mean([o.side_right for o in found]),
+    }

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from open_hand import make_hand
+
+from hand_perception.errors import DataError
+from hand_perception.evaluation import video
+from hand_perception.hands import Reconstruction, Side
+from hand_perception.tracking import reflected
+
+
+def tracked(identity: int, at=(0.0, 0.0, 0.6), side=Side.RIGHT):
+    return make_hand(side, at, track_id=identity)
+
+
+def test_a_still_hand_that_drops_out_and_comes_back():
+    frames = [[tracked(1)]] * 6 + [[]] * 2 + [[tracked(2)]] * 2
+    row = video.summary(frames)
+    assert (row["frames"], row["ids"]) == (10, 2)
+    assert row["seen"] == 0.8 and row["longest"] == 0.75
+    assert row["jitter 2D"] == 0.0 and row["side flips"] == 0.0
+    assert np.isnan(row["PCK@0.1"])
+
+
+def test_shaking_in_depth_is_3d_jitter_only_within_the_hand():
+    # The whole hand moves by 1 cm to and fro: the wrist takes all of it.
+    frames = [[tracked(1, (0, 0, 0.6 + 0.01 * (k % 2)))] for k in range(8)]
+    row = video.summary(frames)
+    assert row["jitter 3D"] == pytest.approx(0, abs=1e-3) and row["jitter 2D"] > 0
+
+
+def test_side_flips_are_per_100_frames():
+    frames = [[tracked(1, side=Side.LEFT if k in (3, 4) else Side.RIGHT)] for k in range(10)]
+    assert video.summary(frames)["side flips"] == 20.0
+
+
+def test_golden_joints_count_frames_without_a_hand():
+    hand = tracked(1)
+    truth = np.tile(hand.keypoints2d, (4, 1, 1))
+    assert video.summary([[hand], [hand], [], [hand]], truth)["PCK@0.1"] == 0.75
+
+
+def test_nothing_seen():
+    row = video.summary([[], []])
+    assert row["seen"] == 0.0 and row["ids"] == 0 and np.isnan(row["jitter 2D"])
+
+
+@pytest.fixture
+def clip(tmp_path):
+    writer = cv2.VideoWriter(
+        str(tmp_path / "clip.25fps.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (640, 480)
+    )
+    for _ in range(10):
+        writer.write(np.full((480, 640, 3), 128, np.uint8))
+    writer.release()
+    return tmp_path
+
+
+def test_the_suite_reads_videos_and_holds_sides(clip):
+    hand = make_hand(side_confidence=0.8)
+    (clip / "clip.full.json").write_text(json.dumps(np.tile(hand.keypoints2d, (10, 1, 1)).tolist()))
+    calls = []
+
+    def reconstructor(image, camera, *, score_threshold):
+        assert image.shape == (480, 640, 3)
+        calls.append(camera)
+        return Reconstruction([reflected(hand) if len(calls) == 6 else hand])
+
+    rows = video.evaluate(clip, reconstructor)
+    assert len(calls) == 10
+    assert rows["clip.25fps, frame by frame"]["side flips"] == 20.0
+    assert rows["clip.25fps, tracked"]["side flips"] == 0.0
+    assert rows["clip.25fps, tracked"]["PCK@0.1"] == 1.0
+
+
+def test_limit_stops_early(clip):
+    calls = []
+    video.evaluate(clip, lambda *a, **k: calls.append(1) or Reconstruction([]), limit=3)
+    assert len(calls) == 3
+
+
+def test_folders_without_videos_and_broken_ones(tmp_path):
+    with pytest.raises(DataError, match="no videos"):
+        video.evaluate(tmp_path, None)
+    (tmp_path / "x.mp4").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"x\.mp4 cannot be decoded"):
+        video.evaluate(tmp_path, None)
