@@ -6,6 +6,7 @@ Protocol, at score >= 0.5 and box IoU >= 0.3, best score first, each hand once. 
   missed hand counted as all zeros (HandOS, section 4).
 - MPJPE: joints with both wrists at the origin. camera MPJPE: joints in the camera frame.
 - depth: median of |wrist depth - true| / true. side: share of matched hands on the right side.
+- Hands of which less than a tenth of the box shows hand (cut off, covered) are not counted.
 - "large" rows: hands whose true box is longer than 48 px.
 """
 
@@ -30,6 +31,7 @@ from hand_perception.hands import WRIST, Camera, Hand, Reconstruction, Side
 MIN_IOU = 0.3
 MIN_SCORE = 0.5
 LARGE_PX = 48
+MIN_VISIBLE = 0.1
 _MM = 1000.0
 
 
@@ -62,8 +64,8 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """One row of numbers by name: all, large, left, right.
 
-    A sample holds image [H, W, 3] RGB, K [3, 3], boxes [N, 4], is_left [N], keypoints3d [N, 21, 3]
-    and vertices [N, V, 3], metres in the camera frame.
+    A sample holds image [H, W, 3] RGB, K [3, 3], boxes [N, 4], is_left [N], visible [N] pixels,
+    keypoints3d [N, 21, 3] and vertices [N, V, 3], metres in the camera frame.
     """
     outcomes: list[Outcome] = []
     for index in tqdm(list(indices), "reconstruct", unit="image", disable=None):
@@ -87,6 +89,8 @@ def judge(sample: dict, hands: list[Hand]) -> list[Outcome]:
     outcomes = []
     for n, p in enumerate(match_boxes(boxes, sample["boxes"], MIN_IOU)):
         box, joints, vertices = (sample[k][n] for k in ("boxes", "keypoints3d", "vertices"))
+        if sample["visible"][n] < MIN_VISIBLE * np.prod(box[2:] - box[:2]):
+            continue
         side = Side.LEFT if sample["is_left"][n] else Side.RIGHT
         size = float(np.max(box[2:] - box[:2]))
         hand = hands[p] if p >= 0 else None

@@ -17,19 +17,20 @@ SAMPLE = {
     "is_left": np.array([False, True]),
     "keypoints3d": np.array([hand.keypoints3d for hand in TRUTH]),
     "vertices": np.array([hand.vertices for hand in TRUTH]),
+    "visible": np.array([5000, 5000]),
 }
 # float32 coordinates below 1 m.
 ROUNDING_MM = 1e-3
 
 
-def evaluate(*hands) -> dict:
+def evaluate(*hands, sample: dict = SAMPLE) -> dict:
     cameras = []
 
     def reconstructor(image, camera, *, score_threshold):
         cameras.append(camera)
         return Reconstruction(list(hands))
 
-    rows = synthetic.evaluate([SAMPLE], [0], reconstructor)
+    rows = synthetic.evaluate([sample], [0], reconstructor)
     assert cameras == [CAMERA]
     return rows
 
@@ -75,3 +76,9 @@ def test_a_missed_hand_counts_as_zeros_in_one_column():
 def test_wrong_sides_show():
     row = evaluate(replace(TRUTH[0], side=Side.LEFT), TRUTH[1])["all"]
     assert row["side"] == 0.5
+
+
+def test_hands_that_hardly_show_are_not_counted():
+    area = np.prod(TRUTH[1].box[2:] - TRUTH[1].box[:2])
+    rows = evaluate(TRUTH[0], sample=SAMPLE | {"visible": np.array([5000, 0.09 * area])})
+    assert rows["all"]["hands"] == 1 and rows["all"]["recall"] == 1.0
