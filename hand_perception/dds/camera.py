@@ -62,14 +62,29 @@ class Source:
     @property
     def rate(self) -> float | None:
         """A video's own pictures per second."""
-        if Path(self.name).is_dir() or Path(self.name).suffix.lower() in PICTURES:
-            return None
-        if self.name.isdecimal():  # a webcam sets the pace itself
-            return None
-        capture = cv2.VideoCapture(self.name)
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        capture.release()
+        rate = self._video_property(cv2.CAP_PROP_FPS)
         return rate if 0 < rate < 1000 else None
+
+    @property
+    def length(self) -> int | None:
+        """How many pictures a video says it has."""
+        return int(self._video_property(cv2.CAP_PROP_FRAME_COUNT)) or None
+
+    def _video_property(self, name: int) -> float:
+        """0 where the source is no video file."""
+        path = Path(self.name)
+        if not path.is_file() or path.suffix.lower() in PICTURES:
+            return 0.0
+        capture = cv2.VideoCapture(self.name)
+        value = capture.get(name)
+        capture.release()
+        return value
+
+
+def clip_truth(clip: Path) -> Path | None:
+    """The truth.npz beside a rendered clip, if there is one."""
+    path = clip.with_name("truth.npz")
+    return path if clip.is_file() and path.is_file() else None
 
 
 def load_intrinsics(path: Path, width: int, height: int) -> Camera:
@@ -100,7 +115,7 @@ def play(
     """Publish a source at ``rate`` pictures per second; returns how many were published.
 
     CameraInfo goes out with each picture when intrinsics (.npz) or a field of view are given.
-    listeners: wait for so many subscribers of the pictures, at most LISTENER_PATIENCE seconds.
+    listeners: wait until so many listen to pictures and CameraInfo, at most LISTENER_PATIENCE s.
     """
     kind = "CompressedImage" if compressed else "Image"
     topic = f"{topic}/compressed" if compressed else topic
@@ -108,9 +123,9 @@ def play(
     pictures = participant.publisher(topic, f"sensor_msgs/msg/{kind}", RELIABLE, _DEPTH)
     infos = participant.publisher(info_topic, "sensor_msgs/msg/CameraInfo", RELIABLE, _DEPTH)
     deadline = time.monotonic() + LISTENER_PATIENCE
-    while pictures.num_listeners < listeners and not stop.wait(0.02):
+    while min(pictures.num_listeners, infos.num_listeners) < listeners and not stop.wait(0.02):
         if time.monotonic() > deadline:
-            log.warning("only %d of %d listeners came", pictures.num_listeners, listeners)
+            log.warning("fewer than %d listeners came", listeners)
             break
     types = participant.types
     count, due = 0, time.monotonic()

@@ -6,11 +6,12 @@ import argparse
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hand_perception.errors import HandPerceptionError
-from hand_perception.node import NODE_NAME, load_reconstructor
+from hand_perception.node import NODE_NAME, ReconstructorWithTopology, load_reconstructor
 from hand_perception.parameters import NodeParameters
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_node(args: argparse.Namespace) -> int:
+def run_node(
+    args: argparse.Namespace,
+    load: Callable[[NodeParameters], ReconstructorWithTopology] = load_reconstructor,
+) -> int:
     """Serve until SIGINT or SIGTERM. Raises HandPerceptionError on bad parameters or models."""
     if args.frontend == "ros":
         return _run_ros_node(args)
@@ -86,7 +90,7 @@ def run_node(args: argparse.Namespace) -> int:
     from hand_perception.dds.node import serve
 
     stop = stop_on_signals()
-    reconstructor = load_reconstructor(parameters)
+    reconstructor = load(parameters)
     with make_participant(NODE_NAME, args) as participant:
         serve(participant, parameters, reconstructor, stop)
     return 0

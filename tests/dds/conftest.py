@@ -33,8 +33,11 @@ class NodeProcess:
 
     def __init__(self, domain: int, *parameters: str) -> None:
         script = Path(__file__).parent / "serve_bright_square.py"
+        words = ["--localhost", "--domain-id", str(domain), "-p", "diagnostics_period:=0.1"]
+        for assignment in parameters:
+            words += ["-p", assignment]
         self.process = subprocess.Popen(
-            [sys.executable, str(script), str(domain), *parameters],
+            [sys.executable, str(script), *words],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(script.parent.parent)},
