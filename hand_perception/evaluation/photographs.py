@@ -66,7 +66,7 @@ def read_photographs(root: Path, split: str = "val") -> list[LabelledPhotograph]
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         photographs = [_photograph(row) for row in rows if row["split"] == split]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} does not hold labels ({error!r}): check --data") from error
     if not photographs:
         raise DataError(f"{path} has no picture of the {split} split: check --data")
@@ -83,7 +83,7 @@ def _photograph(row: dict) -> LabelledPhotograph:
         )
         for hand in row["hands"]
     ]
-    ignored = np.array(row["ignore_boxes"], np.float64).reshape(-1, 4)
+    ignored = np.array([ignore["box"] for ignore in row["ignore_boxes"]]).reshape(-1, 4)
     return LabelledPhotograph(
         row["file"], row["set"], hands, ignored, row["boxes_exhaustive"], row["negative"]
     )

@@ -41,7 +41,7 @@ def read_predictions(path: Path, files: Iterable[str]) -> Predictions:
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             records = () if "error" in row else row["hands"]
-            predictions[row["file"]] = [_hand(record) for record in records]
+            predictions[row["file"]] = [_hand(record, row["metric"]) for record in records]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} does not hold predictions ({error!r}): write it with hand-perception predict"
@@ -55,7 +55,7 @@ def read_predictions(path: Path, files: Iterable[str]) -> Predictions:
     return predictions
 
 
-def _hand(record: dict) -> Hand:
+def _hand(record: dict, metric: bool) -> Hand:
     side = Side(record["side"])
     keypoints3d = np.array(record["keypoints3d_m"], np.float32)
     return Hand(
@@ -68,4 +68,5 @@ def _hand(record: dict) -> Hand:
         vertices=np.zeros((0, 3), np.float32),
         wrist=wrist_frame(keypoints3d, side),
         side_confidence=float(record["side_confidence"]),
+        metric=metric,
     )

@@ -127,7 +127,7 @@ def test_reads_the_layout(tmp_path):
         "set": "s",
         "split": "val",
         "hands": [hand],
-        "ignore_boxes": [[1, 2, 3, 4]],
+        "ignore_boxes": [{"box": [1, 2, 3, 4], "reason": "covered"}],
         "boxes_exhaustive": True,
         "negative": False,
     }
@@ -135,10 +135,10 @@ def test_reads_the_layout(tmp_path):
     (tmp_path / "labels.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(other)}\n")
     (photo,) = read_photographs(tmp_path)
     assert photo.hands[0].side is Side.LEFT and not photo.hands[0].reliable
-    assert photo.ignore_boxes.shape == (1, 4)
+    np.testing.assert_array_equal(photo.ignore_boxes, [(1, 2, 3, 4)])
 
 
-@pytest.mark.parametrize("content", [None, "not json", '{"file": "a", "split": "val"}', ""])
+@pytest.mark.parametrize("content", [None, "not json", '{"file": "a", "split": "val"}', "[]", ""])
 def test_other_layouts_are_errors(content, tmp_path):
     if content is not None:
         (tmp_path / "labels.jsonl").write_text(content)
