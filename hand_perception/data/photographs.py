@@ -114,10 +114,15 @@ def _cached_fits(photographs: list[Photograph], template: Template, cache: Path)
     is_left = np.array([hand["handedness"] == "Left" for hand in hands])
     parts = [
         fit_meshes(template, joints2d[k], world[k], is_left[k])
-        for k in tqdm(np.array_split(np.arange(len(hands)), max(1, len(hands) // 500)), "fit meshes")
+        for k in tqdm(
+            np.array_split(np.arange(len(hands)), max(1, len(hands) // 500)), "fit meshes"
+        )
     ]
     fits = MeshFit(
-        *(np.concatenate([getattr(p, n) for p in parts]) for n in ("vertices", "joints", "residual"))
+        *(
+            np.concatenate([getattr(p, n) for p in parts])
+            for n in ("vertices", "joints", "residual")
+        )
     )
     cache.parent.mkdir(parents=True, exist_ok=True)
     np.savez(

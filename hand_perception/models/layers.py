@@ -39,7 +39,9 @@ class ResidualBlock(nn.Module):
 
 def mlp(inputs: int, hidden: int, outputs: int, last_scale: float = 1.0) -> nn.Sequential:
     """Two linear layers; ``last_scale`` < 1 starts a head near zero, so near its reference."""
-    net = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs))
+    net = nn.Sequential(
+        nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs)
+    )
     if last_scale != 1.0:
         with torch.no_grad():
             net[2].weight.mul_(last_scale)
@@ -145,6 +147,15 @@ def _sample_by_gather(values: list[Tensor], locations: Tensor, weights: Tensor) 
     gathered = flat.index_select(0, index).reshape(batch * count * heads, -1, flat.shape[-1])
     mixing = torch.cat(mixing, -1).reshape(batch * count * heads, 1, -1)
     return torch.bmm(mixing, gathered).reshape(batch, count, -1)
+
+
+def sample_map(features: Tensor, grid: Tensor) -> Tensor:
+    """Bilinear samples of [B, C, H, W] at grid [B, N, 2] in 0..1 -> [B, N, C]; zero outside."""
+    if not torch.onnx.is_in_onnx_export():
+        sampled = F.grid_sample(features, grid[:, None] * 2 - 1, align_corners=False)
+        return sampled[:, :, 0].transpose(1, 2)
+    locations = grid[:, :, None, None, None]
+    return _sample_by_gather([features], locations, torch.ones_like(locations[..., 0, 0]))
 
 
 def sine_embedding(x: Tensor, frequencies: int = 6) -> Tensor:

@@ -98,9 +98,7 @@ class InteractiveDecoder(nn.Module):
         strides = (4, *c.value_strides)
         self._scales = [(4, 8, 16, 32).index(s) for s in strides]
         self.side_tuning = SideTuning([backbone_widths[k] for k in self._scales], c.side_widths)
-        self.values = nn.ModuleList(
-            nn.Conv2d(detector_dim + w, dim, 1) for w in c.side_widths[1:]
-        )
+        self.values = nn.ModuleList(nn.Conv2d(detector_dim + w, dim, 1) for w in c.side_widths[1:])
         self.instance = nn.Linear(2 * detector_dim, dim)
         if c.expansion == "grid":
             self.expansion = GridExpansion(dim, [c.side_widths[0], dim], c.grid_size)
@@ -180,9 +178,7 @@ class InteractiveDecoder(nn.Module):
             side = self.side_tuning([backbone[k] for k in self._scales])
             values = [
                 project(torch.cat([encoder[scale - 1].to(s.dtype), s], 1))
-                for project, scale, s in zip(
-                    self.values, self._scales[1:], side[1:], strict=True
-                )
+                for project, scale, s in zip(self.values, self._scales[1:], side[1:], strict=True)
             ]
         return side[0].float(), [v.float() for v in values]
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hand_perception.hands import NUM_KEYPOINTS
-from hand_perception.models.layers import ConvNorm, ResidualBlock, mlp, sine_embedding
+from hand_perception.models.layers import ConvNorm, ResidualBlock, mlp, sample_map, sine_embedding
 from hand_perception.template import Template
 
 # The square sampled around a hand is this much larger than its box.
@@ -69,8 +69,12 @@ class GridExpansion(nn.Module):
         self.fuse = ConvNorm(2 * dim, dim, 1)
         half = (grid_size + 1) // 2
         self.summary = nn.Sequential(
-            nn.Conv2d(dim, 32, 1), nn.Flatten(), nn.ReLU(), nn.Linear(32 * half * half, 2 * dim),
-            nn.ReLU(), nn.Linear(2 * dim, dim),
+            nn.Conv2d(dim, 32, 1),
+            nn.Flatten(),
+            nn.ReLU(),
+            nn.Linear(32 * half * half, 2 * dim),
+            nn.ReLU(),
+            nn.Linear(2 * dim, dim),
         )
         self.heatmap = nn.Conv2d(dim, NUM_KEYPOINTS, 1)
         self.pooled = nn.Linear(dim, dim)
@@ -78,10 +82,9 @@ class GridExpansion(nn.Module):
     def forward(self, instances: Tensor, boxes: Tensor, maps: list[Tensor]) -> JointQueries:
         batch, slots = boxes.shape[:2]
         grid = self.grid(boxes)
-        sampled = [F.grid_sample(m, grid * 2 - 1, align_corners=False) for m in maps]
-        # [B, C, M, G*G] -> [B*M, C, G, G]
-        x = torch.cat(sampled, 1).transpose(1, 2)
-        x = x.reshape(batch * slots, -1, self.size_grid, self.size_grid)
+        sampled = [sample_map(m, grid.flatten(1, 2)) for m in maps]
+        x = torch.cat(sampled, -1).reshape(batch * slots, self.size_grid, self.size_grid, -1)
+        x = x.permute(0, 3, 1, 2)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.training):
             x = self.body(self.enter(x))
             coarse = self.coarse(x)

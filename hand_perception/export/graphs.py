@@ -1,0 +1,50 @@
+"""The two graphs of a HandOS model as plain modules with named tensors in and out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hand_perception.models.handos.decoder import UNIT
+from hand_perception.models.handos.model import HandOS
+
+
+def feature_names(model: HandOS) -> list[str]:
+    """The maps that the decoder reads, named by origin and stride."""
+    strides = (4, *model.config.decoder.value_strides)
+    return [f"backbone_{s}" for s in strides] + [
+        f"encoder_{s}" for s in model.config.decoder.value_strides
+    ]
+
+
+class DetectorGraph(nn.Module):
+    """image [1, 3, S, S] -> boxes [1, Q, 4], scores [1, Q], instances [1, Q, 2d], feature maps."""
+
+    def __init__(self, model: HandOS) -> None:
+        super().__init__()
+        self.detector = model.detector
+        self.names = feature_names(model)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        found = self.detector(image)
+        maps = {f"backbone_{4 * 2**k}": m for k, m in enumerate(found.backbone)}
+        maps |= {f"encoder_{8 * 2**k}": m for k, m in enumerate(found.encoder)}
+        instances = torch.cat([found.q0, found.q6], -1)
+        return (found.boxes, found.logits.sigmoid(), instances, *(maps[n] for n in self.names))
+
+
+class DecoderGraph(nn.Module):
+    """instances [1, H, 2d], boxes [1, H, 4], feature maps -> joints2d, vertices (m), camera."""
+
+    def __init__(self, model: HandOS) -> None:
+        super().__init__()
+        self.decoder = model.decoder
+        self.names = feature_names(model)
+
+    def forward(self, instances: Tensor, boxes: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
+        named = dict(zip(self.names, maps, strict=True))
+        empty = maps[0].new_zeros(0)
+        backbone = [named.get(f"backbone_{s}", empty) for s in (4, 8, 16, 32)]
+        encoder = [named.get(f"encoder_{s}", empty) for s in (8, 16, 32)]
+        out = self.decoder(backbone, encoder, instances, boxes)
+        return out.joints2d[-1], out.vertices[-1] * UNIT, out.camera[-1]

@@ -1,0 +1,83 @@
+"""Image and camera in, hands out: the one path that every front end runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hand_perception.errors import CameraError
+from hand_perception.hands import Camera, Reconstruction
+from hand_perception.imaging import letterbox, normalise
+from hand_perception.postprocess import build_hands, choose_hands
+from hand_perception.runtime.backend import Backend, ModelFolder
+from hand_perception.template import Template, load_template
+
+
+class HandReconstructor:
+    """``HandReconstructor.from_pretrained("handos_s")(image, camera).hands``.
+
+    One thread at a time; the node gives it its inference thread.
+    """
+
+    def __init__(self, folder: ModelFolder, backend: Backend) -> None:
+        self._folder, self._backend = folder, backend
+        self.topology: Template = load_template(folder.topology)
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | Path = "handos_s", threads: int = 0
+    ) -> HandReconstructor:
+        """A shipped model by name or a model folder; threads: of ONNX Runtime, 0 lets it choose.
+
+        Raises ModelError when files are missing or corrupt.
+        """
+        from hand_perception.runtime.onnxruntime_backend import OnnxRuntimeBackend
+
+        folder = ModelFolder.open(name_or_path)
+        return cls(folder, OnnxRuntimeBackend(folder, threads))
+
+    @property
+    def identity(self) -> str:
+        """Model, version, precision and backend in one line, for diagnostics."""
+        return self._backend.identity
+
+    def __call__(
+        self, image: np.ndarray, camera: Camera | None = None, score_threshold: float = 0.5
+    ) -> Reconstruction:
+        """image: uint8 [H, W, 3] RGB. camera: of that image; None assumes one (not metric).
+
+        Raises ImageError for an image that is too small or of another type, CameraError when the
+        camera is of another size.
+        """
+        started = time.perf_counter()
+        canvas, fit = letterbox(image, (self._folder.image_size,) * 2)
+        height, width = image.shape[:2]
+        camera = camera or Camera.assumed(width, height)
+        if (camera.width, camera.height) != (width, height):
+            raise CameraError(
+                f"the camera is calibrated for {camera.width}x{camera.height} but the image is "
+                f"{width}x{height}: publish the CameraInfo of this stream or resize the camera"
+            )
+        tensor = normalise(canvas, self._folder.mean, self._folder.std)
+        prepared = time.perf_counter()
+        detected = self._backend.detect(tensor)
+        chosen = choose_hands(detected, score_threshold)
+        found = time.perf_counter()
+        hands = []
+        decoded_at = found
+        if len(chosen):
+            decoded = self._backend.decode(detected, chosen)
+            decoded_at = time.perf_counter()
+            hands = build_hands(
+                detected, chosen, decoded, fit, self._folder.image_size, camera, self.topology
+            )
+        done = time.perf_counter()
+        stages = {
+            "preprocess": prepared - started,
+            "detector": found - prepared,
+            "decoder": decoded_at - found,
+            "postprocess": done - decoded_at,
+        }
+        return Reconstruction(hands, {name: 1e3 * s for name, s in stages.items()})

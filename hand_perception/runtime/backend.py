@@ -1,0 +1,112 @@
+"""What every inference backend offers, and the model folder they read.
+
+A model folder holds ``detector.onnx``, ``decoder.onnx`` and ``model.json``. The JSON names the
+image size, the normalisation, the mesh topology and the SHA-256 of each file, so that a corrupt or
+mixed-up file is refused rather than run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from hand_perception.errors import ModelError
+
+MODELS = Path(__file__).parent.parent / "assets" / "models"
+GRAPHS = ("detector.onnx", "decoder.onnx")
+
+
+@dataclass
+class Detected:
+    """boxes [Q, 4] cx, cy, w, h in 0..1 of the canvas; scores [Q]; instances [Q, 2d] = [Q0, Q6].
+    features: what the decoder reads, in the backend's own memory."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    instances: np.ndarray
+    features: Any
+
+
+@dataclass
+class Decoded:
+    """For H hands: joints2d [H, 21, 2] in 0..1 of the canvas; vertices [H, 778, 3] in metres about
+    the middle MCP, camera axes; translation [H, 3]: the camera head's numbers."""
+
+    joints2d: np.ndarray
+    vertices: np.ndarray
+    camera: np.ndarray
+
+
+class Backend(Protocol):
+    """Runs one model. Not thread-safe: one thread owns a backend."""
+
+    identity: str
+
+    def detect(self, image: np.ndarray) -> Detected:
+        """image: normalised float32 [1, 3, S, S]."""
+        ...
+
+    def decode(self, detected: Detected, chosen: np.ndarray) -> Decoded:
+        """chosen: indices [H] of queries; H is at least one."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A checked model folder. ``card`` is the whole of model.json."""
+
+    path: Path
+    name: str
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    topology: str
+    card: dict
+
+    @classmethod
+    def open(cls, name_or_path: str | Path) -> ModelFolder:
+        """A shipped model by name, or a folder. Raises ModelError naming what is wrong."""
+        path = MODELS / str(name_or_path)
+        if not path.is_dir():
+            path = Path(name_or_path)
+        if not path.is_dir():
+            shipped = sorted(p.name for p in MODELS.glob("*") if p.is_dir())
+            raise ModelError(
+                f"no model {str(name_or_path)!r}: use one of {shipped} or a folder that "
+                "`hand-perception export` wrote"
+            )
+        try:
+            card = json.loads((path / "model.json").read_text())
+            folder = cls(
+                path,
+                card["name"],
+                int(card["image_size"]),
+                tuple(card["mean"]),
+                tuple(card["std"]),
+                card["topology"],
+                card,
+            )
+            hashes = card["sha256"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{path / 'model.json'} is missing or unreadable ({error!r}): reinstall the model"
+            ) from error
+        for graph in GRAPHS:
+            check_file(path / graph, hashes.get(graph, ""))
+        return folder
+
+
+def check_file(path: Path, sha256: str) -> None:
+    """Raises ModelError unless the file is there and has that hash."""
+    if not path.is_file():
+        raise ModelError(f"{path} is missing: reinstall the model or export it again")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise ModelError(
+            f"{path} is corrupt or belongs to another model (its SHA-256 differs from "
+            "model.json): reinstall the model or export it again"
+        )

@@ -1,0 +1,88 @@
+"""Random views and colours of a sample; numpy on the CPU, seeded by the caller's generator."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from hand_perception.data.sample import Sample, Similarity, hand_boxes, warp
+
+# A hand of which less than this share of joints stays in the view becomes an ignored region.
+MIN_JOINTS_INSIDE = 0.5
+MIN_BOX_PIXELS = 12
+
+
+def whole_image_view(sample: Sample, size: int, rng: np.random.Generator) -> Sample:
+    """The image, zoomed, turned and moved: for the detector."""
+    height, width = sample.image.shape[:2]
+    scale = size / max(height, width) * np.exp(rng.uniform(-0.6, 0.35))
+    return _view(sample, size, rng, scale, ((width - 1) / 2, (height - 1) / 2), wander=0.2)
+
+
+def hand_view(sample: Sample, size: int, rng: np.random.Generator) -> Sample:
+    """A view around one hand, 40 to 80 % of the side: for the decoder, which sees boxes only."""
+    if not len(sample.hands):
+        return whole_image_view(sample, size, rng)
+    height, width = sample.image.shape[:2]
+    box = hand_boxes(sample.hands.keypoints2d, width, height)[rng.integers(len(sample.hands))]
+    side = max(box[2] - box[0], box[3] - box[1], 4.0)
+    scale = size * rng.uniform(0.4, 0.8) / side
+    return _view(sample, size, rng, scale, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), 0.12)
+
+
+def _view(sample, size, rng, scale, centre, wander) -> Sample:
+    # Mostly upright as cameras are held, now and then any way round.
+    angle = rng.normal(0, np.radians(15)) if rng.random() < 0.85 else rng.uniform(-np.pi, np.pi)
+    mirror = sample.image.shape[1] if rng.random() < 0.5 else 0
+    target = (size - 1) / 2 + rng.uniform(-wander, wander, 2) * size
+    matrix = Similarity(scale, angle, (0.0, 0.0), mirror).matrix()
+    offset = target - (matrix[:, :2] @ centre + matrix[:, 2])
+    moved = warp(sample, Similarity(scale, angle, tuple(offset), mirror), size)
+    return _drop_hands_outside(moved, size)
+
+
+def _drop_hands_outside(sample: Sample, size: int) -> Sample:
+    hands = sample.hands
+    if not len(hands):
+        return sample
+    inside = ((hands.keypoints2d > 0) & (hands.keypoints2d < size - 1)).all(-1).mean(1)
+    boxes = hand_boxes(hands.keypoints2d, size, size)
+    big = (boxes[:, 2:] - boxes[:, :2]).max(1) >= MIN_BOX_PIXELS
+    keep = (inside >= MIN_JOINTS_INSIDE) & big
+    lost = boxes[~keep & (inside > 0)]
+    sample.hands = hands.take(keep)
+    sample.ignore_boxes = np.concatenate([sample.ignore_boxes, lost])
+    return sample
+
+
+def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Exposure, contrast, white balance, grey, blur, noise and JPEG; uint8 in and out."""
+    x = image.astype(np.float32) / 255
+    if rng.random() < 0.9:
+        gain = np.exp(rng.normal(0, 0.18)) * np.exp(rng.normal(0, 0.07, 3))
+        x = np.clip(x * gain.astype(np.float32), 0, 1)
+        x = x ** np.float32(np.exp(rng.normal(0, 0.2)))
+    if rng.random() < 0.3:
+        mean = x.mean()
+        x = (x - mean) * np.float32(rng.uniform(0.5, 1.3)) + mean
+    if rng.random() < 0.12:
+        x = np.repeat(x.mean(-1, keepdims=True), 3, -1)
+    if rng.random() < 0.2:
+        x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.4, 1.4))
+    if rng.random() < 0.3:
+        x = x + rng.normal(0, rng.uniform(0.005, 0.04), x.shape).astype(np.float32)
+    x = (np.clip(x, 0, 1) * 255).astype(np.uint8)
+    if rng.random() < 0.2:
+        _, coded = cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))])
+        x = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    if rng.random() < 0.12:
+        _cover(x, rng)
+    return x
+
+
+def _cover(image: np.ndarray, rng: np.random.Generator) -> None:
+    """A plain rectangle somewhere: things stand in front of hands."""
+    size = image.shape[0]
+    w, h = rng.integers(size // 16, size // 4, 2)
+    x, y = rng.integers(0, size - w), rng.integers(0, size - h)
+    image[y : y + h, x : x + w] = rng.integers(0, 256, 3)

@@ -1,0 +1,66 @@
+"""A training recipe: which model, which data, which stages; config/training/*.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import yaml
+
+from hand_perception.errors import DataError
+from hand_perception.training.decoder_objective import LossWeights
+
+STAGES = ("detector", "joints", "mesh")
+BALANCED = {"synthetic": 0.5, "photographs": 0.5}
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage. ``detector``: the detector alone. ``joints``: it is frozen from here on, the 2D
+    layers learn. ``mesh``: everything beside the detector learns (supplement VI.2's two stages).
+    sizes: side of the square images, one drawn a batch. slots: hands an image at most.
+    sources: share of each source of images by name. every_layer: whether edge, normal and
+    consistency terms apply to each interactive layer (the paper) or the last one only (cheaper).
+    """
+
+    name: str
+    steps: int
+    batch_size: int = 16
+    sizes: tuple[int, ...] = (192,)
+    slots: int = 1
+    lr: float = 2e-3
+    warmup: int = 100
+    weight_decay: float = 1e-3
+    clip: float = 2.0
+    ema: float = 0.998
+    sources: dict[str, float] = field(default_factory=lambda: dict(BALANCED))
+    every_layer: bool = True
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    model: str
+    stages: tuple[StageConfig, ...]
+    seed: int = 0
+    losses: LossWeights = field(default_factory=LossWeights)
+
+    @classmethod
+    def load(cls, path: str | Path) -> TrainingConfig:
+        """Raises DataError for unknown keys or stages."""
+        values = yaml.safe_load(Path(path).read_text())
+        stages = tuple(_build(StageConfig, s) for s in values.pop("stages"))
+        for stage in stages:
+            if stage.name not in STAGES:
+                raise DataError(f"{path}: unknown stage {stage.name!r}, use one of {STAGES}")
+        values["losses"] = _build(LossWeights, values.get("losses", {}))
+        return _build(cls, values | {"stages": stages})
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def _build(kind, values: dict):
+    known = {f.name for f in fields(kind)}
+    if unknown := set(values) - known:
+        raise DataError(f"unknown settings {sorted(unknown)}: {kind.__name__} has {sorted(known)}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

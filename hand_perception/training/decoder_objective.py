@@ -1,0 +1,150 @@
+"""What the interactive decoder is trained for, on instances of the frozen detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hand_perception.models.handos.camera import project, translation
+from hand_perception.models.handos.decoder import UNIT, DecoderOutput
+from hand_perception.models.handos.detector import Detections
+from hand_perception.training.assignment import sim_ota
+from hand_perception.training.batches import Batch
+from hand_perception.training.losses import (
+    MeshTerms,
+    heatmap_loss,
+    joint_l1,
+    oks_loss,
+    point_l1,
+)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms; supplement VI.2 has other units (see losses.py)."""
+
+    joints2d: float = 5.0
+    oks2d: float = 1.0
+    heatmap: float = 0.3
+    joints3d: float = 10.0
+    vertices: float = 10.0
+    edge: float = 10.0
+    normal: float = 1.0
+    projection: float = 5.0
+    oks_projection: float = 1.0
+    consistency: float = 0.1
+    camera: float = 1.0
+
+
+@dataclass
+class Instances:
+    """Chosen queries: queries [B, K, 2d], boxes [B, K, 4]; slot [B, K]: their hand in the batch;
+    valid: [B, K]."""
+
+    queries: Tensor
+    boxes: Tensor
+    slot: Tensor
+    valid: Tensor
+
+
+def choose_instances(found: Detections, batch: Batch, count: int) -> Instances:
+    """Query filtering in training (eq. 5): ``count`` random positives of SimOTA an image.
+
+    Boxes are the detector's or, every other time or when it missed, jittered true ones: in use
+    the boxes come from a detector too.
+    """
+    hand, iou = sim_ota(found.logits, found.boxes, batch.boxes, batch.present)
+    draw = torch.rand(hand.shape, device=hand.device) + (hand >= 0)
+    chosen = draw.topk(count, dim=1).indices
+    slot = hand.gather(1, chosen)
+    valid = slot >= 0
+    slot = slot.clamp(min=0)
+    expand = chosen[..., None].expand
+    queries = torch.cat(
+        [q.gather(1, expand(-1, -1, q.shape[-1])) for q in (found.q0, found.q6)], -1
+    )
+    boxes = found.boxes.gather(1, expand(-1, -1, 4))
+    truth = batch.boxes.gather(1, slot[..., None].expand(-1, -1, 4))
+    noise = torch.randn_like(truth)
+    jittered = torch.cat(
+        [
+            truth[..., :2] + 0.04 * noise[..., :2] * truth[..., 2:],
+            truth[..., 2:] * (0.07 * noise[..., 2:]).exp(),
+        ],
+        -1,
+    )
+    own = (iou.gather(1, chosen) > 0.5) & (torch.rand_like(truth[..., 0]) < 0.6)
+    return Instances(queries, torch.where(own[..., None], boxes, jittered), slot, valid)
+
+
+def decoder_losses(
+    out: DecoderOutput,
+    chosen: Instances,
+    batch: Batch,
+    mesh: MeshTerms,
+    regressor: Tensor,
+    weights: LossWeights,
+    every_layer: bool = True,
+) -> dict[str, Tensor]:
+    """Weighted terms by name; each a mean over the valid instances that have the label.
+
+    ``every_layer``: surface terms on each interactive layer's mesh, else on the last one's.
+    """
+
+    def pick(x: Tensor) -> Tensor:
+        index = chosen.slot.reshape(*chosen.slot.shape, *[1] * (x.dim() - 2))
+        return x.gather(1, index.expand(*chosen.slot.shape, *x.shape[2:]))
+
+    boxes, joints2d = pick(batch.boxes), pick(batch.keypoints2d)
+    side, area = boxes[..., 2:].amax(-1), boxes[..., 2:].prod(-1)
+    weight2d = pick(batch.weight2d) * chosen.valid
+    weight3d = pick(batch.weight3d) * chosen.valid
+
+    def mean(values: Tensor, by: Tensor) -> Tensor:
+        return (values * by).sum() / by.sum().clamp(min=1e-3)
+
+    w = weights
+    losses: dict[str, Tensor] = {}
+    importance = torch.linspace(0.5, 1, len(out.joints2d))
+    for k, predicted in enumerate(out.joints2d):
+        error = joint_l1(predicted, joints2d, side) * w.joints2d
+        error = error + oks_loss(predicted, joints2d, area) * w.oks2d
+        losses[f"joints2d_{k}"] = mean(error, weight2d) * float(importance[k])
+    if out.heatmaps is not None:
+        error = heatmap_loss(out.heatmaps, out.grid, joints2d, side)
+        losses["heatmap"] = mean(error, weight2d) * w.heatmap
+    joints3d, vertices = pick(batch.joints3d) / UNIT, pick(batch.vertices) / UNIT
+    if out.joints3d is not None:
+        losses["lifted_joints3d"] = mean(point_l1(out.joints3d, joints3d), weight3d) * w.joints3d
+    for k, (predicted, camera) in enumerate(zip(out.vertices, out.camera, strict=True)):
+        own_joints = regressor @ predicted
+        error = point_l1(predicted, vertices) * w.vertices
+        error = error + point_l1(own_joints, joints3d) * w.joints3d
+        losses[f"mesh_{k}"] = mean(error, weight3d)
+        if every_layer or k == len(out.vertices) - 1:
+            surface = mesh.edge(predicted, vertices) * w.edge
+            surface = surface + mesh.normal(predicted, vertices) * w.normal
+            losses[f"surface_{k}"] = mean(surface, weight3d)
+            smooth = mesh.consistency(predicted) * w.consistency
+            losses[f"consistency_{k}"] = mean(smooth, chosen.valid.float())
+        intrinsics = batch.intrinsics[:, None].expand(-1, camera.shape[1], -1)
+        moved = own_joints * UNIT + translation(camera, chosen.boxes, intrinsics)[..., None, :]
+        projected = project(moved, intrinsics)
+        error = joint_l1(projected, joints2d, side).clamp(max=3) * w.projection
+        error = error + oks_loss(projected, joints2d, area) * w.oks_projection
+        losses[f"projection_{k}"] = mean(error, weight2d)
+        goal = _true_camera(pick(batch.translation), chosen.boxes, intrinsics)
+        known = (pick(batch.metric) & chosen.valid).float()
+        losses[f"camera_{k}"] = mean((camera - goal).abs().mean(-1).clamp(max=3), known) * w.camera
+    return losses
+
+
+def _true_camera(t: Tensor, boxes: Tensor, intrinsics: Tensor) -> Tensor:
+    """The camera head's numbers for a known translation: the inverse of camera.translation."""
+    depth = t[..., 2].clamp(min=0.05)
+    size = boxes[..., 2:].amax(-1)
+    root = t[..., :2] / depth[..., None] * intrinsics[..., :2] + intrinsics[..., 2:]
+    scale = torch.log(intrinsics[..., 0] * UNIT / depth / (0.5 * size))
+    return torch.cat([(root - boxes[..., :2]) / size[..., None], scale[..., None]], -1)

@@ -1,0 +1,97 @@
+"""The loss terms of HandOS (section 3.4, supplement VI.2), each per hand.
+
+Where the paper sums over edges or faces we take means, so that the weights do not depend on the
+mesh. 2D is in units of the hand's box side, 3D in models.handos.decoder.UNIT.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# COCO-WholeBody's per-keypoint constants for hands (Jin et al. 2020), our keypoint order.
+OKS_SIGMAS = (
+    0.029, 0.022, 0.035, 0.037, 0.047, 0.026, 0.025, 0.024, 0.035, 0.018, 0.024,
+    0.022, 0.026, 0.017, 0.021, 0.021, 0.032, 0.020, 0.019, 0.022, 0.031,
+)  # fmt: skip
+
+
+def joint_l1(predicted: Tensor, truth: Tensor, side: Tensor) -> Tensor:
+    """L^{J2D} and L^{Jproj} (eq. 9, 11): [..., 21, 2] and box side [...] -> [...]."""
+    return ((predicted - truth).abs() / side[..., None, None]).mean((-1, -2))
+
+
+def oks_loss(predicted: Tensor, truth: Tensor, area: Tensor) -> Tensor:
+    """1 - OKS (eq. 9, 11; Maji et al. 2022): [..., 21, 2], box area [...] -> [...]."""
+    sigma = predicted.new_tensor(OKS_SIGMAS)
+    squared = (predicted - truth).square().sum(-1)
+    similarity = torch.exp(-squared / (2 * area[..., None] * (2 * sigma) ** 2))
+    return 1 - similarity.mean(-1)
+
+
+def point_l1(predicted: Tensor, truth: Tensor) -> Tensor:
+    """L^V, L^{J3D} (eq. 10): [..., N, 3] -> [...]."""
+    return (predicted - truth).abs().mean((-1, -2))
+
+
+class MeshTerms:
+    """Edge, normal and normal-consistency losses over one topology.
+
+    faces: [F, 3]; edges are each face's three, as the paper sums them.
+    """
+
+    def __init__(self, faces: Tensor) -> None:
+        self.faces = faces
+        self.edges = torch.stack([faces, faces.roll(-1, 1)], -1)  # [F, 3, 2]
+        self.neighbours = _faces_sharing_an_edge(faces)
+
+    def edge(self, vertices: Tensor, truth: Tensor) -> Tensor:
+        """L^edge (eq. 10): difference of edge lengths, [..., V, 3] -> [...]."""
+        length, goal = (self._edge_vectors(v).norm(dim=-1) for v in (vertices, truth))
+        return (length - goal).abs().mean((-1, -2))
+
+    def normal(self, vertices: Tensor, truth: Tensor) -> Tensor:
+        """L^normal (eq. 10): predicted edges against true face normals, [..., V, 3] -> [...]."""
+        edges = F.normalize(self._edge_vectors(vertices), dim=-1, eps=1e-6)
+        normals = self._normals(truth)
+        return (edges * normals[..., None, :]).sum(-1).abs().mean((-1, -2))
+
+    def consistency(self, vertices: Tensor) -> Tensor:
+        """L^nc (eq. 11): neighbouring faces' normals agree, [..., V, 3] -> [...]."""
+        normals = self._normals(vertices)
+        first, second = self.neighbours
+        agreement = (normals[..., first, :] * normals[..., second, :]).sum(-1)
+        return (1 - agreement).mean(-1)
+
+    def _edge_vectors(self, vertices: Tensor) -> Tensor:
+        return vertices[..., self.edges[..., 0], :] - vertices[..., self.edges[..., 1], :]
+
+    def _normals(self, vertices: Tensor) -> Tensor:
+        a, b, c = (vertices[..., self.faces[:, k], :] for k in range(3))
+        return F.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-9)
+
+
+def _faces_sharing_an_edge(faces: Tensor) -> tuple[Tensor, Tensor]:
+    owner: dict[tuple[int, int], int] = {}
+    first, second = [], []
+    for index, face in enumerate(faces.tolist()):
+        for k in range(3):
+            edge = tuple(sorted((face[k], face[(k + 1) % 3])))
+            if edge in owner:
+                first.append(owner[edge])
+                second.append(index)
+            owner[edge] = index
+    device = faces.device
+    return torch.tensor(first, device=device), torch.tensor(second, device=device)
+
+
+def heatmap_loss(heatmaps: Tensor, grid: Tensor, truth: Tensor, side: Tensor) -> Tensor:
+    """Cross-entropy of joint heatmaps with Gaussians of 5 % of the box.
+
+    heatmaps [..., 21, G], grid [..., G, 2], truth [..., 21, 2], side [...] -> [...].
+    """
+    offset = (grid[..., None, :, :] - truth[..., None, :]) / side[..., None, None, None]
+    goal = torch.exp(-offset.square().sum(-1) / (2 * 0.05**2))
+    goal = goal / goal.sum(-1, keepdim=True).clamp(min=1e-3)
+    return -(goal * heatmaps.log_softmax(-1)).sum(-1).mean(-1)

@@ -1,0 +1,234 @@
+"""Runs the stages of a recipe: resumable, seeded, logged a JSON line a report."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from hand_perception.errors import DataError
+from hand_perception.models.handos.config import HandOSConfig
+from hand_perception.models.handos.model import HandOS, normalise
+from hand_perception.template import load_template
+from hand_perception.training import checkpoint
+from hand_perception.training.batches import Batch, BatchRecipe, Source, StepBatches
+from hand_perception.training.config import StageConfig, TrainingConfig
+from hand_perception.training.decoder_objective import choose_instances, decoder_losses
+from hand_perception.training.detector_objective import PosePretext, detector_losses
+from hand_perception.training.distributed import Team
+from hand_perception.training.losses import MeshTerms
+
+REPORT_EVERY = 50
+SAVE_EVERY_SECONDS = 120.0
+
+
+class Learner(nn.Module):
+    """The network with what only training needs."""
+
+    def __init__(self, config: HandOSConfig) -> None:
+        super().__init__()
+        self.network = HandOS(config, load_template())
+        self.pretext = PosePretext(config.detector.dim)
+
+
+class Trainer:
+    """sources: images by the names that StageConfig.sources weighs.
+
+    ``run`` continues from ``output/last.safetensors`` when it is there.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        model_config: HandOSConfig,
+        sources: dict[str, Source],
+        output: Path,
+        device: torch.device,
+        workers: int = 1,
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.model_config, self.sources = config, model_config, sources
+        self.output, self.device, self.workers = output, device, workers
+        self.team = Team(device)
+        self.learner = Learner(model_config).to(device, memory_format=torch.channels_last)
+        template = load_template()
+        self.mesh = MeshTerms(torch.from_numpy(template.faces).long().to(device))
+        self.regressor = torch.from_numpy(template.regressor).to(device)
+        self.average = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
+
+    def run(self) -> None:
+        last = self.output / "last.safetensors"
+        first_stage, first_step, stored = 0, 0, {}
+        if last.is_file():
+            stored, meta = checkpoint.load(last)
+            first_stage, first_step = meta["stage"], meta["step"]
+            self.learner.load_state_dict(stored["model"])
+            self.average = {k: v.to(self.device) for k, v in stored["average"].items()}
+        for index in range(first_stage, len(self.config.stages)):
+            resumed = stored.get("optimiser", {}) if index == first_stage else {}
+            self._run_stage(index, first_step if index == first_stage else 0, resumed)
+
+    def _run_stage(self, index: int, start: int, optimiser_state: dict[str, Tensor]) -> None:
+        stage = self.config.stages[index]
+        parts = self._prepare(stage)
+        parameters = [p for part in parts for p in part.parameters()]
+        optimiser = torch.optim.AdamW(
+            parameters, stage.lr, betas=(0.9, 0.98), weight_decay=stage.weight_decay
+        )
+        checkpoint.restore_optimiser(optimiser, self.learner, optimiser_state)
+        saved, started = time.monotonic(), time.monotonic()
+        sums: dict[str, float] = {}
+        progress = tqdm(
+            range(start, stage.steps),
+            stage.name,
+            initial=start,
+            total=stage.steps,
+            disable=not self.team.leads,
+        )
+        for step, batch in zip(progress, self._batches(index, start), strict=False):
+            # Reseeded each step: a resumed run draws the same queries and jitter.
+            torch.manual_seed(hash((self.config.seed, index, step, self.team.rank)) % 2**31)
+            for group in optimiser.param_groups:
+                group["lr"] = stage.lr * schedule(step, stage.warmup, stage.steps)
+            losses = self._losses(stage, batch.to(self.device))
+            total = sum(losses.values())
+            optimiser.zero_grad(set_to_none=True)
+            total.backward()
+            self.team.average_gradients(parameters)
+            norm = nn.utils.clip_grad_norm_(parameters, stage.clip)
+            if not torch.isfinite(norm):
+                tqdm.write(f"step {step}: gradient is not finite, step skipped")
+                continue
+            optimiser.step()
+            self._update_average(stage.ema, step)
+            for name, value in {**losses, "total": total}.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
+            if (step + 1) % REPORT_EVERY == 0:
+                rate = (step + 1 - start) * stage.batch_size / (time.monotonic() - started)
+                self._report(stage.name, step + 1, sums, rate)
+                progress.set_postfix(loss=f"{sums['total'] / REPORT_EVERY:.2f}")
+                sums = {}
+            if time.monotonic() - saved > SAVE_EVERY_SECONDS:
+                self._save(index, step + 1, optimiser)
+                saved = time.monotonic()
+        # The next stage starts from the averaged weights.
+        self.learner.load_state_dict(self.average)
+        self._save(index + 1, 0, None)
+        if self.team.leads:
+            checkpoint.save(
+                self.output / f"{stage.name}.safetensors",
+                {"model": self.network_weights()},
+                {"config": self.model_config.to_dict(), "recipe": self.config.to_dict()},
+            )
+
+    def network_weights(self) -> dict[str, Tensor]:
+        """The averaged network, without what only training needs."""
+        prefix = "network."
+        return {k[len(prefix) :]: v for k, v in self.average.items() if k.startswith(prefix)}
+
+    def _prepare(self, stage: StageConfig) -> list[nn.Module]:
+        """Modules that learn in this stage; the detector learns in its own only."""
+        network = self.learner.network
+        self.learner.requires_grad_(True)
+        if stage.name == "detector":
+            self.learner.train()
+            return [network.detector, self.learner.pretext]
+        network.freeze_detector()
+        self.learner.train()
+        return [network.decoder]
+
+    def _losses(self, stage: StageConfig, batch: Batch) -> dict[str, Tensor]:
+        network = self.learner.network
+        images = normalise(batch.images).contiguous(memory_format=torch.channels_last)
+        learns = stage.name == "detector"
+        with torch.set_grad_enabled(learns), torch.autocast(self.device.type, torch.bfloat16):
+            found = network.detector(images)
+        if learns:
+            return detector_losses(found, batch, self.learner.pretext)
+        chosen = choose_instances(found, batch, stage.slots)
+        out = network.decoder(
+            found.backbone,
+            found.encoder,
+            chosen.queries,
+            chosen.boxes,
+            with_mesh=stage.name == "mesh",
+        )
+        return decoder_losses(
+            out,
+            chosen,
+            batch,
+            self.mesh,
+            self.regressor,
+            self.config.losses,
+            every_layer=stage.every_layer,
+        )
+
+    def _batches(self, index: int, start: int) -> Iterator[Batch]:
+        stage = self.config.stages[index]
+        weights = {name: share for name, share in stage.sources.items() if share > 0}
+        if missing := weights.keys() - self.sources.keys():
+            raise DataError(f"stage {stage.name!r} needs {sorted(missing)}: give their folders")
+        recipe = BatchRecipe(
+            batch_size=stage.batch_size // self.team.size,
+            sizes=stage.sizes,
+            view="image" if stage.name == "detector" else "hand",
+            slots=max(stage.slots, 4),
+            weights=tuple(weights.values()),
+        )
+        return iter(
+            DataLoader(
+                StepBatches(
+                    [self.sources[name] for name in weights],
+                    recipe,
+                    self.config.seed * 1000 + index,
+                ),
+                batch_size=None,
+                sampler=range(
+                    start * self.team.size + self.team.rank,
+                    stage.steps * self.team.size,
+                    self.team.size,
+                ),
+                num_workers=self.workers,
+                prefetch_factor=4 if self.workers else None,
+            )
+        )
+
+    def _update_average(self, decay: float, step: int) -> None:
+        decay = min(decay, (1 + step) / (10 + step))
+        for name, value in self.learner.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    def _report(self, stage: str, step: int, sums: dict[str, float], rate: float) -> None:
+        if not self.team.leads:
+            return
+        row = {"stage": stage, "step": step, "images_per_second": round(rate, 1)}
+        row |= {name: round(value / REPORT_EVERY, 4) for name, value in sums.items()}
+        self.output.mkdir(parents=True, exist_ok=True)
+        with open(self.output / "log.jsonl", "a") as log:
+            log.write(json.dumps(row) + "\n")
+
+    def _save(self, stage: int, step: int, optimiser: torch.optim.Optimizer | None) -> None:
+        if not self.team.leads:
+            return
+        groups = {"model": self.learner.state_dict(), "average": self.average}
+        if optimiser is not None:
+            groups["optimiser"] = checkpoint.optimiser_tensors(optimiser, self.learner)
+        checkpoint.save(self.output / "last.safetensors", groups, {"stage": stage, "step": step})
+
+
+def schedule(step: int, warmup: int, total: int) -> float:
+    """Linear warm-up, then cosine to 2 %."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, total - warmup)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
