@@ -49,6 +49,8 @@ MARKERS = Output("hands/markers", "visualization_msgs/msg/MarkerArray")
 TF = Output("/tf", "tf2_msgs/msg/TFMessage")
 DIAGNOSTICS = Output("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
 OUTPUTS = (MESH, KEYPOINTS, TOPOLOGY, MARKERS, TF, DIAGNOSTICS)
+# What a lazy node works for.
+_RESULTS = (MESH, KEYPOINTS, MARKERS, TF)
 
 
 def input_topics(parameters: NodeParameters) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -86,7 +88,10 @@ def _make_tracker(parameters: NodeParameters) -> Tracker | None:
 
 
 class HandNode:
-    """Works from construction to ``stop``. Callbacks may come from any one thread."""
+    """Works from construction to ``stop``. Callbacks may come from any one thread.
+
+    now_ns: the clock of the images' stamps; ROS's may be a simulation's.
+    """
 
     def __init__(
         self,
@@ -95,12 +100,14 @@ class HandNode:
         types: MessageTypes,
         transport: Transport,
         log: logging.Logger | Any,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._parameters = parameters
         self._reconstructor = reconstructor
         self._types = types
         self._transport = transport
         self._log = log
+        self._now_ns = now_ns
         self._calibrations = Calibrations()
         self._complaints: dict[str, float] = {}
         self._last_error: tuple[float, str] | None = None
@@ -113,6 +120,7 @@ class HandNode:
             score_threshold=parameters.score_threshold,
             max_rate=parameters.max_rate,
             tracker=_make_tracker(parameters),
+            now_ns=now_ns,
         )
         topology = messages.topology_message(types, reconstructor.topology)
         transport.publish(TOPOLOGY, topology)
@@ -132,7 +140,7 @@ class HandNode:
         """Ends the inference and clears the markers. May be called any number of times."""
         self._worker.stop()
         if self._transport.has_listener(MARKERS):
-            header = messages.header(self._types, time.time_ns(), "")
+            header = messages.header(self._types, self._now_ns(), "")
             self._transport.publish(MARKERS, messages.no_markers(self._types, header))
 
     def statistics(self) -> Statistics:
@@ -149,6 +157,8 @@ class HandNode:
 
     def on_image(self, message: Any) -> None:
         """Takes an Image or a CompressedImage, as the parameters say."""
+        if self._parameters.lazy and not any(map(self._transport.has_listener, _RESULTS)):
+            return
         read = image_from_compressed if self._parameters.compressed else image_from_message
         frame = Frame(
             messages.nanoseconds_of(message.header.stamp),
@@ -208,7 +218,7 @@ class HandNode:
 
     def publish_diagnostics(self) -> None:
         statuses = [self._input_status(), self._inference_status()]
-        array = messages.diagnostics(self._types, time.time_ns(), statuses)
+        array = messages.diagnostics(self._types, self._now_ns(), statuses)
         self._transport.publish(DIAGNOSTICS, array)
 
     def _input_status(self) -> Status:

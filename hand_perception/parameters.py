@@ -46,6 +46,9 @@ class NodeParameters:
     max_rate: float = _parameter(
         0.0, "Most images per second to work on; 0: every one.", limits=(0.0, 1000.0), live=True
     )
+    lazy: bool = _parameter(
+        False, "Work only while somebody listens to meshes, keypoints, markers or TF.", live=True
+    )
     assumed_horizontal_fov: float = _parameter(
         60.0,
         "Degrees across the image's longer side, used until a CameraInfo arrives.",

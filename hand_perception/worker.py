@@ -67,7 +67,8 @@ class Worker:
     """Reconstructs the newest frame, over and over, until stopped.
 
     deliver(frame, reconstruction, camera) and fail(frame, error) are called in the worker's
-    thread. An error in one frame, whatever it is, never ends the thread.
+    thread. An error in one frame, whatever it is, never ends the thread. now_ns: the clock of the
+    frames' stamps.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Worker:
         score_threshold: float = 0.5,
         max_rate: float = 0.0,
         tracker: Tracker | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.score_threshold = score_threshold
         self.max_rate = max_rate
@@ -86,6 +88,7 @@ class Worker:
         self._deliver = deliver
         self._fail = fail
         self._tracker = tracker
+        self._now_ns = now_ns
         self._changed = threading.Condition()
         self._waiting: Frame | None = None
         self._stopping = False
@@ -161,7 +164,7 @@ class Worker:
                 self._count(processed=1, hands=hands)
 
     def _process(self, frame: Frame) -> int:
-        age_ms = (time.time_ns() - frame.stamp_ns) / 1e6
+        age_ms = (self._now_ns() - frame.stamp_ns) / 1e6
         begin = time.perf_counter()
         image, camera = frame.decode()
         decoded = time.perf_counter()
@@ -180,7 +183,7 @@ class Worker:
             "publish": 1e3 * (end - tracked),
             "total": 1e3 * (end - begin),
         }
-        latency_ms = (time.time_ns() - frame.stamp_ns) / 1e6
+        latency_ms = (self._now_ns() - frame.stamp_ns) / 1e6
         with self._changed:
             self._done.append((time.monotonic(), age_ms, latency_ms, stage_ms))
         return len(hands)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from hand_perception import messages
 from hand_perception.dds.participant import RELIABLE, Participant
+from hand_perception.dds.stop import Stop
 from hand_perception.errors import DataError
 from hand_perception.hands import Camera
 from hand_perception.imaging import read_image
@@ -100,7 +100,7 @@ def load_intrinsics(path: Path, width: int, height: int) -> Camera:
 def play(
     participant: Participant,
     source: Source,
-    stop: threading.Event,
+    stop: Stop,
     *,
     rate: float,
     topic: str = "image",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hand_perception.dds.stop import stop_on_signals
 from hand_perception.errors import HandPerceptionError
 from hand_perception.node import NODE_NAME, ReconstructorWithTopology, load_reconstructor
 from hand_perception.parameters import NodeParameters
@@ -89,6 +88,7 @@ def run_node(
     parameters = parameters.with_assignments(args.param)
     from hand_perception.dds.node import serve
 
+    start_logging()
     stop = stop_on_signals()
     reconstructor = load(parameters)
     with make_participant(NODE_NAME, args) as participant:
@@ -110,6 +110,7 @@ def _run_ros_node(args: argparse.Namespace) -> int:
 
 def run_camera(args: argparse.Namespace) -> int:
     """Publish until the source ends, SIGINT or SIGTERM. Raises DataError on bad sources."""
+    start_logging()
     stop = stop_on_signals()
     with make_participant("camera", args) as participant:
         from hand_perception.dds.camera import Source, play
@@ -159,13 +160,8 @@ def ros_arguments(args: argparse.Namespace) -> list[str]:
     return words
 
 
-def stop_on_signals() -> threading.Event:
-    """Set by SIGINT and SIGTERM, of which launchers send several."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+def start_logging() -> None:
     logging.basicConfig(level=logging.INFO, format="[%(levelname)s] [%(name)s] %(message)s")
-    return stop
 
 
 def _remaps(texts: list[str]) -> dict[str, str]:

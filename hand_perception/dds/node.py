@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import Any
 
 from hand_perception.dds.participant import BEST_EFFORT, LATCHED, RELIABLE, Participant
+from hand_perception.dds.stop import Stop
 from hand_perception.node import (
     OUTPUTS,
     HandNode,
@@ -41,7 +41,7 @@ def serve(
     participant: Participant,
     parameters: NodeParameters,
     reconstructor: ReconstructorWithTopology,
-    stop: threading.Event,
+    stop: Stop,
 ) -> None:
     """Run the hand node on a participant until ``stop`` is set."""
     transport = DdsTransport(participant)

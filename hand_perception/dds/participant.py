@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from cyclonedds.core import (
+    DDSException,
     Entity,
     GuardCondition,
     InstanceState,
@@ -25,6 +26,7 @@ from cyclonedds.sub import DataReader
 from hand_perception.dds import wire
 from hand_perception.dds.network import configuration
 from hand_perception.dds.types import dds_type, message_types, serialize, type_store
+from hand_perception.errors import HandPerceptionError
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class Participant:
     localhost: talk over the loopback interface only. distro: whose node graph is spoken; Humble's
     differs from the later ones'. remaps: topic names to other names, as ROS's ``a:=b``.
     Subscriptions are called in one thread, errors in them are logged. Use as a context manager
-    or call ``close``.
+    or call ``close``. Raises HandPerceptionError when Cyclone DDS cannot start.
     """
 
     def __init__(
@@ -86,7 +88,13 @@ class Participant:
         self._remaps = {
             self._expanded(old): self._expanded(new) for old, new in (remaps or {}).items()
         }
-        self._domain = Domain(domain_id, configuration(localhost))
+        try:
+            self._domain = Domain(domain_id, configuration(localhost))
+        except DDSException as error:
+            raise HandPerceptionError(
+                f"Cyclone DDS cannot join domain {domain_id} ({error}): "
+                "check --domain-id and CYCLONEDDS_URI"
+            ) from error
         enclave = Qos(Policy.Userdata(b"enclave=/;"), Policy.EntityName("/"))
         self._participant = DomainParticipant(domain_id, qos=enclave)
         self._readers: list[tuple[DataReader, ReadCondition, str, Callback]] = []

@@ -12,7 +12,6 @@ import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -21,8 +20,10 @@ from tqdm import tqdm
 
 from hand_perception.bag import BagWriter
 from hand_perception.dds.camera import Source, clip_truth
-from hand_perception.dds.command import stop_on_signals
+from hand_perception.dds.command import start_logging
 from hand_perception.dds.participant import Participant
+from hand_perception.dds.stop import Stop, stop_on_signals
+from hand_perception.dds.types import type_store
 from hand_perception.demo.listener import Listener, Result
 from hand_perception.demo.report import Report
 from hand_perception.demo.video import OverlayVideo
@@ -62,11 +63,12 @@ def play(args: argparse.Namespace, node_command: list[str]) -> int:
     rate = args.rate or source.rate or 30.0
     truth = clip_truth(Path(args.input))
     bag_folder = _free_folder(args.output, "bag")
+    start_logging()
     stop = stop_on_signals()
     domain = 20 + os.getpid() % 80  # nobody else's, most likely
     with (
+        BagWriter(bag_folder, type_store()) as bag,
         Participant("demo", domain_id=domain, localhost=True) as participant,
-        BagWriter(bag_folder, participant.store) as bag,
         _Processes(domain) as processes,
     ):
         listener = Listener(participant, bag)
@@ -134,7 +136,7 @@ class _Processes:
                 process.wait()
 
 
-def _wait_for_node(listener: Listener, node: subprocess.Popen, stop: threading.Event) -> None:
+def _wait_for_node(listener: Listener, node: subprocess.Popen, stop: Stop) -> None:
     while not listener.node_ready.wait(0.1):
         if node.poll() is not None or stop.is_set():
             raise HandPerceptionError("the node did not start: see its message above")
@@ -145,7 +147,7 @@ def _watch(
     video: OverlayVideo,
     camera: subprocess.Popen,
     length: int | None,
-    stop: threading.Event,
+    stop: Stop,
 ) -> None:
     """Draw what comes in until the camera has ended and the node has nothing more to say."""
     video.faces = np.reshape(listener.topology.triangles, (-1, 3)).astype(np.int32)

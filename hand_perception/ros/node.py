@@ -121,7 +121,14 @@ class HandPerceptionNode(LifecycleNode):
         if result != TransitionCallbackReturn.SUCCESS:
             return result
         parameters = self._snapshot()
-        self._core = HandNode(parameters, self._reconstructor, TYPES, self, self.get_logger())
+        self._core = HandNode(
+            parameters,
+            self._reconstructor,
+            TYPES,
+            self,
+            self.get_logger(),
+            now_ns=lambda: self.get_clock().now().nanoseconds,
+        )
         (image_topic, image_type), (info_topic, info_type) = input_topics(parameters)
         for topic, type_name, callback in (
             (info_topic, info_type, self._core.on_camera_info),

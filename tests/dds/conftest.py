@@ -19,7 +19,7 @@ from hand_perception.dds.participant import BEST_EFFORT, LATCHED, RELIABLE, Part
 from hand_perception.frames import Camera
 from hand_perception.node import OUTPUTS
 
-PATIENCE = 20.0  # seconds until a test gives up; nothing waits for so long
+PATIENCE = 60.0  # seconds until a test gives up; nothing waits for so long
 
 
 @pytest.fixture

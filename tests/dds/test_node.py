@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 from dataclasses import replace
 
@@ -10,14 +11,13 @@ import numpy as np
 from bright_square import DEPTH, picture
 
 from hand_perception import messages
+from hand_perception.dds.participant import BEST_EFFORT, RELIABLE, Participant
 from hand_perception.hands import Camera
+from hand_perception.node import DIAGNOSTICS
 
 CAMERA = Camera(400, 400, 159.5, 119.5, 320, 240)
 STAMP = 1_700_000_000_123_456_789
-
-
-def statuses(array):
-    return {status.name.split(": ")[1]: status for status in array.status}
+PATIENCE = 60.0  # seconds until a test gives up; nothing waits for so long
 
 
 def test_an_image_becomes_mesh_keypoints_tf_and_markers(start_node):
@@ -157,6 +157,33 @@ def test_diagnostics_name_the_model_and_the_rates(start_node):
     assert values["model"] == "bright square"
     assert {"decode (ms)", "detector (ms)", "publish (ms)", "total (ms)"} <= set(values)
     node.end()
+
+
+def test_a_lazy_node_rests_while_nobody_listens(domain, start_node):
+    node = start_node("lazy:=true")
+    # This process listens to everything: the node works.
+    node.send_image(picture(320, 240, (160, 120)))
+    node.take("hands/mesh")
+    node.participant.close()
+    with Participant("idle", domain_id=domain, localhost=True) as idle:
+        statuses = queue.SimpleQueue()
+        idle.subscribe(
+            DIAGNOSTICS.topic, DIAGNOSTICS.type_name, lambda m, *_: statuses.put(m.status), RELIABLE
+        )
+        image = idle.publisher("image", "sensor_msgs/msg/Image", BEST_EFFORT)
+        node.until(lambda: image.num_listeners)
+        received = [value_of(statuses.get(timeout=PATIENCE), "received") for _ in range(2)]
+        for _ in range(3):
+            header = messages.header(idle.types, STAMP, "optical")
+            image.publish(messages.image_message(idle.types, header, picture(320, 240, (9, 9))))
+        # Two periods later those would have been counted.
+        received += [value_of(statuses.get(timeout=PATIENCE), "received") for _ in range(3)]
+    assert set(received) == {"1"}
+    node.end()
+
+
+def value_of(statuses, key):
+    return next(v.value for status in statuses for v in status.values if v.key == key)
 
 
 def test_signals_may_come_twice(start_node):

@@ -27,7 +27,7 @@ from hand_perception.node import DIAGNOSTICS, KEYPOINTS, MARKERS, MESH, TF, TOPO
 from hand_perception.ros.node import HandPerceptionNode
 from hand_perception.ros.types import TYPES
 
-PATIENCE = 20.0  # seconds until a test gives up; nothing waits for so long
+PATIENCE = 60.0  # seconds until a test gives up; nothing waits for so long
 CAMERA = Camera(400, 400, 159.5, 119.5, 320, 240)
 CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE = 1, 2, 3, 4
 
