@@ -77,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not command.extra or (error.name or "").partition(".")[0] == hand_perception.__name__:
             raise
         cure = f"pip install 'hand_perception[{command.extra}]'"
+        if error.name == "rclpy":
+            cure = "source a ROS 2 workspace"
         return _fail(parser, f"{chosen} needs {error.name}, which is not installed: {cure}")
     except KeyboardInterrupt:
         return INTERRUPTED

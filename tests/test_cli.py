@@ -44,14 +44,18 @@ def test_package_errors_are_one_line_and_status_2(command, capsys):
     assert err == "hand-perception: labels.jsonl is missing: point --data at it\n"
 
 
-def test_missing_optional_dependency_names_the_extra(command, capsys):
+@pytest.mark.parametrize(
+    ("missing", "cure"),
+    [("torch", "pip install 'hand_perception[train]'"), ("rclpy", "source a ROS 2 workspace")],
+)
+def test_missing_optional_dependency_names_its_cure(missing, cure, command, capsys):
     def run(args):
-        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        raise ModuleNotFoundError(f"No module named '{missing}'", name=missing)
 
     command(run)
     assert cli.main(["probe"]) == 2
     err = capsys.readouterr().err
-    assert "torch" in err and "pip install 'hand_perception[train]'" in err
+    assert missing in err and cure in err
     assert err.count("\n") == 1
 
 

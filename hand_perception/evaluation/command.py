@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="write table, JSON and the worst cases here"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="only N images or frames, evenly")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="only N images, spread evenly, or the first N frames"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
