@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hand_perception.geometry import wrist_frame
+from hand_perception.geometry import MIN_DEPTH_M, wrist_frame
 from hand_perception.hands import WRIST, Hand, Side
 from hand_perception.smoothing import OneEuroFilter
 
 # A hand's own extent, which makes 3D speeds comparable with those in boxes per second.
 _HAND_LENGTH_M = 0.18
+# Depth follows from the hand's size in the picture and is some three times as noisy as its place.
+_DEPTH_SCALE_M = 0.6
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class _Track:
 
     def _start_filters(self) -> None:
         p = self._parameters
-        self._filters = [OneEuroFilter(p.min_cutoff_hz, p.beta) for _ in range(4)]
+        self._filters = [OneEuroFilter(p.min_cutoff_hz, p.beta) for _ in range(5)]
 
     def cost(self, hand: Hand, stamp_s: float) -> float:
         """How ill the hand fits, in box sizes; inf beyond the gate."""
@@ -174,10 +176,13 @@ class _Track:
         self._right_odds = min(max(odds, -limit), limit)
 
     def _smoothed(self, hand: Hand, elapsed_s: float) -> Hand:
-        """The position along the ray is noisier than the shape, so they are filtered apart."""
-        pixels, root, joints, mesh = self._filters
+        """Shape, direction and depth differ in noise, so they are filtered apart."""
+        pixels, rays, depths, joints, mesh = self._filters
         wrist = hand.keypoints3d[WRIST]
-        position = root(wrist[None], elapsed_s, _HAND_LENGTH_M)
+        z = max(float(wrist[2]), MIN_DEPTH_M)
+        ray = rays(wrist[None, :2] / z, elapsed_s, _HAND_LENGTH_M / z)[0]
+        depth = depths(np.array([[z]]), elapsed_s, _DEPTH_SCALE_M)[0, 0]
+        position = np.array([*ray, 1.0]) * depth
         keypoints3d = position + joints(hand.keypoints3d - wrist, elapsed_s, _HAND_LENGTH_M)
         vertices = position + mesh(hand.vertices - wrist, elapsed_s, _HAND_LENGTH_M)
         return replace(

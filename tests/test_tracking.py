@@ -183,6 +183,17 @@ def test_smoothing_follows_a_moving_hand():
     assert 0 <= lag < 0.18 / (2 * np.pi * 4)
 
 
+def test_smoothing_follows_an_approaching_hand():
+    frames = [[make_hand(at=(0.1, 0, 1.2 - 0.01 * k))] for k in range(60)]
+    (hand,) = play(HandTracker(), frames)[-1]
+    lag = hand.keypoints3d[0, 2] - frames[-1][0].keypoints3d[0, 2]
+    assert 0 <= lag < 0.6 / (2 * np.pi * 4)
+    # The direction is filtered on its own: it does not lag behind for the sake of the depth.
+    before, after = frames[-1][0].keypoints3d[0], hand.keypoints3d[0]
+    bound = 0.18 / before[2] / (2 * np.pi * 4)
+    assert abs(after[0] / after[2] - before[0] / before[2]) < bound
+
+
 def test_input_hands_are_not_changed():
     hand = make_hand()
     before = hand.keypoints3d.copy()
