@@ -16,7 +16,7 @@ MIN_VISIBLE_SHARE = 0.08
 
 
 class SyntheticSamples:
-    """Reads what ``hand-perception synthesize`` wrote. Raises DataError as SyntheticDataset does."""
+    """What ``hand-perception synthesize`` wrote. Raises DataError as SyntheticDataset does."""
 
     def __init__(self, root: Path) -> None:
         self.dataset = SyntheticDataset(root)

@@ -1,4 +1,4 @@
-"""Layers shared by the detector and the decoders. Feature maps are [B, C, H, W], tokens [B, N, d]."""
+"""Layers of detector and decoders. Feature maps are [B, C, H, W], tokens [B, N, d]."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class DeformableAttention(nn.Module):
             self.offsets.bias.copy_(ring.expand(heads, levels, points, 2).reshape(-1))
 
     def forward(self, queries: Tensor, boxes: Tensor, values: list[Tensor]) -> Tensor:
-        """queries [B, N, d], boxes [B, N, 4] (cx, cy, w, h in 0..1), values [B, d, H, W] a level."""
+        """queries [B, N, d], boxes [B, N, 4] cx, cy, w, h in 0..1, values [B, d, H, W] a level."""
         batch, count, dim = queries.shape
         shape = (batch, count, self.heads, self.levels, self.points)
         offsets = self.offsets(queries).reshape(*shape, 2)
@@ -159,7 +159,7 @@ def sample_map(features: Tensor, grid: Tensor) -> Tensor:
 
 
 def sine_embedding(x: Tensor, frequencies: int = 6) -> Tensor:
-    """x [..., k] in about -1..1 -> [..., k * (2 * frequencies + 1)]; frequency doubles each step."""
+    """x [..., k] in about -1..1 -> [..., k * (2 * frequencies + 1)]; frequencies double."""
     scale = math.pi * 2.0 ** torch.arange(frequencies, device=x.device, dtype=x.dtype)
     phase = (x[..., None] * scale).flatten(-2)
     return torch.cat([phase.sin(), phase.cos(), x], -1)

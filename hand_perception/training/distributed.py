@@ -1,7 +1,7 @@
 """One process a GPU (or CPU core), under torchrun; alone without it.
 
 Each process takes its share of a step's images; gradients are averaged. On CPUs two processes of
-one thread each train nearly twice as fast as one of two threads: the network's operations are small.
+one thread each train nearly twice as fast as one of two threads: the operations are small.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def translation(camera: Tensor, boxes: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def project(points: Tensor, intrinsics: Tensor) -> Tensor:
-    """points [..., N, 3] in metres, intrinsics [..., 4] -> pixels [..., N, 2]; depth kept positive."""
+    """points [..., N, 3] m, intrinsics [..., 4] -> pixels [..., N, 2]; depth is kept positive."""
     depth = points[..., 2:].clamp(min=0.01)
     focal, centre = intrinsics[..., None, :2], intrinsics[..., None, 2:]
     return points[..., :2] / depth * focal + centre

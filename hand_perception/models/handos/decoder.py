@@ -28,9 +28,9 @@ UNIT = 0.1  # metres
 
 @dataclass
 class DecoderOutput:
-    """joints2d: [B, M, 21, 2] in 0..1, one for the reference and one a layer. joints3d: [B, M, 21, 3].
-    vertices: [B, M, 778, 3] and camera: [B, M, 3], one an interactive layer. See CameraHead for
-    the camera's three numbers. heatmaps and grid: of the grid expansion, else None.
+    """joints2d: [B, M, 21, 2] in 0..1, one for the reference and one a layer.
+    joints3d: [B, M, 21, 3]. vertices: [B, M, 778, 3] and camera: [B, M, 3], one an interactive
+    layer; camera.py says what the three numbers are. heatmaps, grid: of the grid expansion.
     """
 
     joints2d: list[Tensor] = field(default_factory=list)
@@ -153,18 +153,16 @@ class InteractiveDecoder(nn.Module):
         if not with_mesh:
             return output
 
-        lifted, lifted_reference = self.lifting(q, reference, boxes)
+        lifted, lifted_boxes = self.lifting(q, reference.detach(), boxes)
         q = torch.cat([q, lifted], 2)
-        reference = torch.cat([reference, lifted_reference], 2)
         for k, layer in enumerate(self.layers_interactive):
-            reference = reference.detach()
-            q = layer(q, self.position(reference, boxes), reference, values, camera=True)
+            # Joint references move layer by layer and are detached; those of vertices stay where
+            # lifting put them, and learn through what is sampled there.
+            everything = torch.cat([reference.detach(), lifted_boxes], 2)
+            q = layer(q, self.position(everything, boxes), everything, values, camera=True)
             at = self.config.layers_2d + k
-            joints2d = self._move_joints(
-                at, q[:, :, :NUM_KEYPOINTS], reference[:, :, :NUM_KEYPOINTS], boxes
-            )
-            output.joints2d.append(joints2d[..., :2])
-            reference = torch.cat([joints2d, reference[:, :, NUM_KEYPOINTS:]], 2)
+            reference = self._move_joints(at, q[:, :, :NUM_KEYPOINTS], reference.detach(), boxes)
+            output.joints2d.append(reference[..., :2])
             normed = self.norms[at](q)
             mesh = self.lifting.to_mesh(self.head_vertices[k](normed[:, :, NUM_KEYPOINTS:-1]))
             output.vertices.append(mesh if base is None else base + mesh)
@@ -172,7 +170,7 @@ class InteractiveDecoder(nn.Module):
         return output
 
     def _maps(self, backbone: list[Tensor], encoder: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """The fine side-tuned map (stride 4) and F^GD = [F^e, F^s] projected, a value stride each."""
+        """The fine side-tuned map (stride 4); F^GD = [F^e, F^s] projected, one a value stride."""
         device = backbone[0].device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.training):
             side = self.side_tuning([backbone[k] for k in self._scales])

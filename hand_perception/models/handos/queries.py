@@ -25,7 +25,7 @@ LIFT_SIGMA = 0.018
 
 @dataclass
 class JointQueries:
-    """queries [B, M, J, d], boxes [B, M, J, 4]; heatmaps [B, M, J, G*G] over grid [B, M, G*G, 2]."""
+    """queries [B, M, J, d], boxes [B, M, J, 4]; heatmaps [B, M, J, G*G] on grid [B, M, G*G, 2]."""
 
     queries: Tensor
     boxes: Tensor

@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from data.test_sample import a_sample
+from models.tiny import TINY
+
+from hand_perception.errors import DataError, ModelError
+from hand_perception.training import checkpoint
+from hand_perception.training.config import StageConfig, TrainingConfig
+from hand_perception.training.trainer import Trainer, schedule
+
+
+class OneHand:
+    """Always the same labelled image, so that a few steps lower the loss."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return a_sample()
+
+
+def stages(*names, steps=4):
+    return tuple(
+        StageConfig(name=n, steps=steps, batch_size=2, sizes=(64,), slots=1, warmup=1)
+        for n in names
+    )
+
+
+def train(folder, config, source=None):
+    sources = {"synthetic": source or OneHand(), "photographs": source or OneHand()}
+    torch.set_num_threads(1)
+    trainer = Trainer(config, TINY, sources, folder, torch.device("cpu"), workers=0)
+    trainer.run()
+    return trainer.network_weights()
+
+
+def test_all_stages_run_and_only_their_part_of_the_network_moves(tmp_path):
+    train(tmp_path, TrainingConfig("tiny", stages("detector", "joints", "mesh")))
+    after = {
+        n: checkpoint.load(tmp_path / f"{n}.safetensors")[0]["model"]
+        for n in ("detector", "joints", "mesh")
+    }
+    frozen = [k for k in after["mesh"] if k.startswith("detector.")]
+    assert frozen and all(torch.equal(after["detector"][k], after["mesh"][k]) for k in frozen)
+    lifting = "decoder.lifting.matrix"
+    assert not torch.equal(after["joints"][lifting], after["mesh"][lifting])
+
+
+class MachineDownError(Exception):
+    pass
+
+
+class CutTrainer(Trainer):
+    """Stops in the middle of its second stage, as a machine that goes down."""
+
+    updates = 0
+
+    def _update_average(self, decay, step):
+        super()._update_average(decay, step)
+        self.updates += 1
+        if self.updates == 9:
+            raise MachineDownError
+
+
+def test_a_run_cut_in_two_equals_one_run(tmp_path, monkeypatch):
+    config = TrainingConfig("tiny", stages("detector", "mesh", steps=6))
+    whole = train(tmp_path / "whole", config)
+    sources = {"synthetic": OneHand(), "photographs": OneHand()}
+    cut = CutTrainer(config, TINY, sources, tmp_path / "cut", torch.device("cpu"), workers=0)
+    # Saved after each step, as the timer would now and then.
+    monkeypatch.setattr("hand_perception.training.trainer.SAVE_EVERY_SECONDS", -1.0)
+    with pytest.raises(MachineDownError):
+        cut.run()
+    resumed = train(tmp_path / "cut", config)
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def test_the_log_is_one_json_line_a_report(tmp_path):
+    train(tmp_path, TrainingConfig("tiny", stages("detector", steps=50)))
+    row = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
+    assert row["stage"] == "detector" and row["step"] == 50 and np.isfinite(row["total"])
+
+
+def test_missing_data_is_named(tmp_path):
+    trainer = Trainer(
+        TrainingConfig("tiny", stages("detector")),
+        TINY,
+        {"photographs": OneHand()},
+        tmp_path,
+        torch.device("cpu"),
+        workers=0,
+    )
+    with pytest.raises(DataError, match="synthetic"):
+        trainer.run()
+
+
+def test_a_cut_checkpoint_is_refused_with_its_name(tmp_path):
+    path = tmp_path / "last.safetensors"
+    checkpoint.save(path, {"model": {"w": torch.ones(100)}}, {})
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ModelError, match=r"last\.safetensors"):
+        checkpoint.load(path)
+
+
+def test_schedule_warms_up_and_decays():
+    assert schedule(0, 10, 100) == pytest.approx(0.1)
+    assert schedule(10, 10, 100) == pytest.approx(1.0)
+    assert schedule(100, 10, 100) == pytest.approx(0.02)
