@@ -1,7 +1,7 @@
 """The render mesh: the dense hand, and an arm that grows out of its open wrist.
 
 The arm is a tube of rings around a centre line that leaves the wrist, bends at the elbow and goes
-on for two metres, so that it never ends inside an image. Its rings are placed per sample.
+on for three metres, so that it never ends inside an image. Its rings are placed per sample.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hand_perception.template import load_template, template_path
 # Distances along the arm from the wrist's rim, metres: dense at the wrist and around the elbow.
 RING_DISTANCES = (
     *(0.006, 0.014, 0.024, 0.036, 0.05, 0.07, 0.10, 0.13, 0.16, 0.19, 0.22),
-    *(0.24, 0.255, 0.27, 0.285, 0.30, 0.32, 0.35, 0.42, 0.52, 0.7, 1.0, 1.5, 2.1),
+    *(0.24, 0.255, 0.27, 0.285, 0.30, 0.32, 0.35, 0.42, 0.52, 0.7, 1.0, 1.5, 2.2, 3.5),
 )
 ELBOW = (0.20, 0.33)  # where the centre line bends
 # Part labels: 0 background, 1..16 the joint that moves the skin most, then these.
@@ -41,7 +41,8 @@ class Limb:
             return torch.as_tensor(np.ascontiguousarray(array)).to(device, kind)
 
         self.template = template
-        self.vertices, self.weights = tensor(dense["vertices"]), tensor(dense["weights"])
+        self.vertices, weights = tensor(dense["vertices"]), tensor(dense["weights"])
+        self.weights = weights / weights.sum(1, keepdim=True)  # stored in half precision
         self.joints, self.frames = tensor(template.joints), tensor(template.joint_frames)
         self.regressor = tensor(template.regressor)
         self.triples, self.barycentric = tensor(triples, torch.int64), tensor(barycentric)

@@ -100,7 +100,8 @@ class PoseSampler:
         self._curls = torch.tensor([r[0] for r in rows], device=device, dtype=torch.float32)
         self._spreads = torch.tensor([r[1] for r in rows], device=device)
         self._thumbs = torch.tensor([THUMBS[r[2]] for r in rows], device=device)
-        self._frequency = torch.tensor([float(r[3]) for r in rows], device=device)
+        frequency = torch.tensor([float(r[3]) for r in rows], device=device)
+        self._cumulative = (frequency / frequency.sum()).cumsum(0)[:-1]
         self._thumb_states = torch.tensor(list(THUMBS.values()), device=device)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
@@ -135,8 +136,8 @@ class PoseSampler:
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Poses within the joint limits, which may penetrate themselves."""
         device = self.joints.device
-        uniform = torch.rand(count, 4, generator=generator, device=device)
-        index = torch.multinomial(self._frequency, count, True, generator=generator)
+        uniform = torch.rand(count, 5, generator=generator, device=device)
+        index = torch.bucketize(uniform[:, 4].contiguous(), self._cumulative)
         curls, spreads, thumbs = self._curls[index], self._spreads[index], self._thumbs[index]
 
         # As MobRecon's base poses (Chen et al. 2022, supplement): each finger is straight or

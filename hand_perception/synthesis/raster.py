@@ -31,6 +31,12 @@ class Fragments:
     barycentric: Tensor
     depth: Tensor
 
+    def subset(self, rows: Tensor) -> Fragments:
+        """Some of the fragments, by index [P']."""
+        return Fragments(
+            self.pixel[rows], self.face[rows], self.barycentric[rows], self.depth[rows]
+        )
+
     def interpolate(self, faces: Tensor, values: Tensor) -> Tensor:
         """Vertex values [T, C] at the pixels, [P, C]."""
         corners = faces[self.face]
@@ -95,7 +101,7 @@ def rasterize_torch(
     pairs = extent.prod(1)[kept]
     ends = pairs.cumsum(0)
     total = int(ends[-1]) if len(kept) else 0
-    steps = torch.arange(_PAIRS_AT_ONCE, total, _PAIRS_AT_ONCE, device=device)
+    steps = torch.arange(1, max(1, -(-total // _PAIRS_AT_ONCE)), device=device) * _PAIRS_AT_ONCE
     bounds = [0, *torch.searchsorted(ends, steps).tolist(), len(kept)]
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         face = torch.repeat_interleave(kept[start:stop], pairs[start:stop])

@@ -25,6 +25,7 @@ from hand_perception.synthesis.skin_maps import SkinMaps
 
 SUPERSAMPLING = 2
 WALL_SHADOW_SHARE = 0.3
+HIDDEN_SHARE = 0.2  # hands of which less is seen carry no label
 
 
 @dataclass
@@ -35,7 +36,8 @@ class Batch:
     [B, H, W] uint8 (limb.PART_*). silhouette: [B, H, W] bool, hands without arms. K: [B, 3, 3].
     keypoints2d: [B, M, 21, 2] pixels, centres at integers. keypoints3d: [B, M, 21, 3] and vertices:
     [B, M, 778, 3], metres in the camera frame. boxes: [B, M, 4] pixels, the hand without its arm,
-    clipped. is_left, valid: [B, M] bool. visible: [B, M] pixels of the hand that are seen.
+    clipped. is_left: [B, M] bool. valid: [B, M] bool, false also for hands that are nearly hidden.
+    visible: [B, M] pixels of the hand that are seen.
     """
 
     rgb: Tensor
@@ -149,6 +151,14 @@ class Renderer:
         """Linear image [B, 3, H, W], depth, parts and owning hand + 1 [B, H, W]."""
         s, limb = SUPERSAMPLING, self.limb
         height, width = scene.height * s, scene.width * s
+        depth = torch.zeros(scene.count * height * width, device=self.device)
+        depth[fragments.pixel] = fragments.depth
+        depth = depth.view(scene.count, height, width)
+        # Two of the four samples of a pixel, on a diagonal, are shaded: half the work, and edges
+        # stay smooth.
+        x, y = fragments.pixel % width, torch.div(fragments.pixel, width, rounding_mode="floor")
+        shaded = ((x + y) % 2 == 0).nonzero()[:, 0]
+        fragments, x, y = fragments.subset(shaded), x[shaded], y[shaded]
         is_limb = fragments.face < meshes.limb_faces
         hand = torch.div(fragments.face[is_limb], len(limb.faces), rounding_mode="floor")
         thing = torch.div(
@@ -189,18 +199,14 @@ class Renderer:
         )
         colour = shade(surface, light, image, position, normal, lit)
 
-        depth = torch.zeros(scene.count * height * width, device=self.device)
-        depth[fragments.pixel] = fragments.depth
-        depth = depth.view(scene.count, height, width)
         occlusion = ambient_occlusion(depth).flatten()[fragments.pixel]
         colour = colour * occlusion[:, None]
 
-        x, y = fragments.pixel % width, torch.div(fragments.pixel, width, rounding_mode="floor")
         coarse = torch.div(y, s, rounding_mode="floor") * scene.width
         coarse = coarse + torch.div(x, s, rounding_mode="floor")
         size = scene.count * scene.height * scene.width
         blended = torch.zeros(size, 4, device=self.device)
-        covering = torch.cat([colour, torch.ones_like(colour[:, :1])], 1) / s**2
+        covering = torch.cat([colour, torch.ones_like(colour[:, :1])], 1) * (2 / s**2)
         blended.index_add_(0, coarse, covering)
         blended = blended.view(scene.count, scene.height, scene.width, 4).permute(0, 3, 1, 2)
         canvas = background * (1 - blended[:, 3:]) + blended[:, :3]
@@ -264,9 +270,27 @@ class Renderer:
             padded(scene.template_vertices),
             padded(scene.boxes),
             padded(scene.mirror < 0),
-            padded(torch.ones_like(scene.mirror, dtype=torch.bool)),
+            padded(self._uncovered(scene, depth) >= HIDDEN_SHARE),
             padded(visible),
         )
+
+    def _uncovered(self, scene: Scene, depth: Tensor) -> Tensor:
+        """Share [N] of each hand's vertices that face the camera in the image and are not behind
+        something else."""
+        vertices = scene.template_vertices
+        hands, count = vertices.shape[:2]
+        faces = torch.as_tensor(self.limb.template.faces, device=self.device).long()
+        start = torch.arange(hands, device=self.device)[:, None, None] * count
+        flat = vertices.flatten(0, 1)
+        normals = vertex_normals(flat, (faces + start).flatten(0, 1)).view_as(vertices)
+        facing = (normals * vertices).sum(-1) * scene.mirror[:, None] < 0
+        pixel = project(vertices, scene.K[scene.image]).round().long()
+        limit = torch.tensor([scene.width, scene.height], device=self.device)
+        inside = ((pixel >= 0) & (pixel < limit)).all(-1)
+        x, y = torch.minimum(pixel.clamp(min=0), limit - 1).unbind(-1)
+        surface = depth[scene.image[:, None], y, x]
+        free = (surface == 0) | (surface > vertices[..., 2] - 0.015)
+        return (facing & inside & free).sum(1) / facing.sum(1).clamp(min=1)
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ def forward_kinematics(rotations: Tensor, joints: Tensor, frames: Tensor) -> tup
         parent_rest = rest[:, :, k]
         all_turns.append(parent_turn)
         positions.append(parent_position)
-    turn = torch.stack(all_turns, 2).reshape(batch, -1, 3, 3)
-    position = torch.stack(positions, 2).reshape(batch, -1, 3)
+    turn = torch.stack(all_turns, 2).flatten(1, 2)
+    position = torch.stack(positions, 2).flatten(1, 2)
     return torch.cat([turns[:, :1], turn], 1), torch.cat([joints[:, :1], position], 1)
 
 

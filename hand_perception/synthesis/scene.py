@@ -42,7 +42,8 @@ RECIPES = {
 }
 
 BOX_SHORTEST, DEPTH_GAP, ARM_CLEARANCE = 0.06, 0.16, 0.07
-PLACES, ARMS = 12, 6  # candidates tried per hand
+ELBOW_AT, ARM_RADIUS, CLOSEST_ARM = 0.265, 0.05, 0.15  # metres
+PLACES, ARMS = 12, 12  # candidates tried per hand
 OBJECT_MESH = (18, 12)
 
 
@@ -104,11 +105,18 @@ class SceneSampler:
 
         dense, kept = self._place(recipe, dense, image, K, height, width, generator)
         image, mirror, view, dense = (t[kept] for t in (image, mirror, view, dense))
+        keypoints = self.limb.regressor @ self.limb.template_vertices(dense)
+        forearm, upper, leaves = self._aim_arms(
+            mirror, view, keypoints, image, K, height, width, generator
+        )
+        # Hands whose arm would come through the camera or end inside of the image are left out.
+        image, mirror, view, dense, keypoints, forearm, upper = (
+            t[leaves] for t in (image, mirror, view, dense, keypoints, forearm, upper)
+        )
         template_vertices = self.limb.template_vertices(dense)
-        keypoints = self.limb.regressor @ template_vertices
         person = self._people(image, generator)
         sleeve_start, girth = self._sleeves(len(image), person, generator)
-        arm = self._arms(dense, mirror, view, keypoints, image, girth, generator)
+        arm = self.limb.arm(dense, mirror, forearm, upper, girth)
         objects, object_image = self._objects(
             recipe, count, image, keypoints, view, mirror, generator
         )
@@ -247,45 +255,66 @@ class SceneSampler:
         wrinkle = 0.05 * torch.randn(total, len(RING_DISTANCES), generator=generator, device=device)
         return start, torch.where(covered, tight + wrinkle.clamp(-0.08, 0.08), spread)
 
-    def _arms(
+    def _aim_arms(
         self,
-        dense: Tensor,
         mirror: Tensor,
         view: Tensor,
         keypoints: Tensor,
         image: Tensor,
-        girth: Tensor,
+        K: Tensor,
+        height: int,
+        width: int,
         generator: torch.Generator,
-    ) -> Tensor:
-        """Arms [N, A, 3] that bend at wrist and elbow and keep clear of the other hands."""
-        device, total = dense.device, len(dense)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Directions [N, 3] of forearms and upper arms that keep clear of the other hands, and
+        whether they leave the image [N], which some hands' arms cannot."""
+        device, total = keypoints.device, len(keypoints)
         normal = torch.randn(total, ARMS, 5, generator=generator, device=device).clamp(-2, 2)
         down = torch.tensor([0.0, 1.0, 0.25], device=device)
-        # Wrist: extension and flexion along the dorsal axis, deviation across.
+        # Wrist: extension and flexion along the dorsal axis, deviation across; later candidates
+        # bend further, for arms that would otherwise point at the camera.
+        further = 1 + torch.arange(ARMS, device=device) / (ARMS / 2)
         local = torch.stack(
-            [0.38 * normal[..., 0], torch.ones(total, ARMS, device=device), 0.18 * normal[..., 1]],
+            [
+                0.36 * normal[..., 0] * further,
+                torch.ones(total, ARMS, device=device),
+                0.16 * normal[..., 1] * further * mirror[:, None],
+            ],
             -1,
         )
-        local[..., 2] *= mirror[:, None]
         forearm = F.normalize(local @ view.transpose(1, 2), dim=-1)
         upper = F.normalize(0.5 * forearm + 0.8 * down + 0.45 * normal[..., 2:], dim=-1)
-        clearance = torch.zeros(total, ARMS, device=device)
+        reach = torch.cat([torch.linspace(0.03, 0.9, 14, device=device), self.limb.distances[-1:]])[
+            :, None
+        ]
+        line = keypoints[:, 0, None, None] + forearm[:, :, None] * reach.clamp(max=ELBOW_AT)
+        line = line + upper[:, :, None] * (reach - ELBOW_AT).clamp(min=0)
+        leaves = self._leaves_image(line, K[image], height, width)
+        clearance = torch.ones(total, ARMS, device=device)
         if total:
-            wrist = keypoints[:, 0, None, None]
-            t = torch.linspace(0.03, 1.0, 14, device=device)[:, None]
-            line = wrist + forearm[:, :, None] * t.clamp(max=0.26)
-            line = line + upper[:, :, None] * (t - 0.26).clamp(min=0)
-            distance = torch.cdist(
-                line.reshape(total, -1, 3).flatten(0, 1), keypoints.flatten(0, 1)
-            )
+            places = line[:, :, :-1].reshape(-1, 3)
+            distance = torch.cdist(places, keypoints.flatten(0, 1))
             distance = distance.view(total, ARMS, -1, total, 21).amin((2, 4))
             other = image[:, None] == image
             other &= ~torch.eye(total, dtype=torch.bool, device=device)
             clearance = torch.where(other[:, None], distance, 1.0).amin(-1)
+        clearance = torch.where(leaves, clearance, clearance - 2)
         order = 10.0 - torch.arange(ARMS, device=device)
         best = torch.where(clearance > ARM_CLEARANCE, order, clearance).argmax(1)
         rows = torch.arange(total, device=device)
-        return self.limb.arm(dense, mirror, forearm[rows, best], upper[rows, best], girth)
+        return forearm[rows, best], upper[rows, best], leaves[rows, best]
+
+    def _leaves_image(self, line: Tensor, K: Tensor, height: int, width: int) -> Tensor:
+        """[N, A]: centre lines [N, A, P, 3] that end outside of the view without having come
+        close to the camera inside of it."""
+        depth = line[..., 2].clamp(min=0.05)
+        focal, principal = K[:, 0, 0, None, None, None], K[:, None, None, :2, 2]
+        pixel = line[..., :2] / depth[..., None] * focal + principal
+        margin = ARM_RADIUS / depth[..., None] * focal
+        size = torch.tensor([width, height], device=line.device)
+        outside = ((pixel < -margin) | (pixel > size + margin)).any(-1)
+        too_close = (line[..., 2] < CLOSEST_ARM) & ~outside
+        return outside[..., -1] & ~too_close.any(-1)
 
     def _objects(
         self,
