@@ -198,8 +198,8 @@ def solve_translation(
     start = _weak_perspective(joints3d, ideal, w)
     t = start
     for _ in range(6):
-        trust = _trust(_reprojection_px(joints3d, ideal, focal, t))
-        t = _solve_rows(joints3d, ideal, focal, w * trust, t)
+        trusted = w * _trust(_reprojection_px(joints3d, ideal, focal, t), w)
+        t = _solve_rows(joints3d, ideal, focal, trusted, t)
         if t is None or np.min(joints3d[:, 2] + t[2]) < _HAND_DEPTH_M[0] / 2:
             t = start
             break
@@ -225,8 +225,9 @@ def _reprojection_px(
     return np.linalg.norm((seen - ideal) * focal, axis=-1)
 
 
-def _trust(residual_px: np.ndarray) -> np.ndarray:
-    width = max(2 * float(np.median(residual_px)), _INLIER_PX)
+def _trust(residual_px: np.ndarray, w: np.ndarray) -> np.ndarray:
+    counted = residual_px[w > 0] if np.any(w > 0) else residual_px
+    width = max(2 * float(np.median(counted)), _INLIER_PX)
     return 1 / (1 + (residual_px / width) ** 2) ** 2
 
 

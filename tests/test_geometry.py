@@ -164,6 +164,18 @@ def test_translation_weights_switch_joints_off():
     np.testing.assert_allclose(found, t, atol=1e-9)
 
 
+def test_joints_of_no_weight_do_not_widen_what_counts_as_stray():
+    rng = np.random.default_rng(6)
+    joints, t = hand_like(rng), np.array([0.0, 0.0, 0.6])
+    pixels = g.project(joints + t, PINHOLE)
+    pixels[:12] += 4000.0
+    pixels[20] += 60.0
+    weights = np.r_[np.zeros(12), np.ones(9)]
+    found, _ = g.solve_translation(joints, pixels, PINHOLE, weights)
+    # As for the stray joints above, one of them among eight exact ones.
+    np.testing.assert_allclose(found, t, atol=1e-3 * t[2])
+
+
 @pytest.mark.parametrize(
     "pixels",
     [np.full((21, 2), 300.0), np.zeros((21, 2)), np.tile([1e5, -1e5], (21, 1))],
