@@ -69,6 +69,10 @@ class Transport(Protocol):
 
     def has_listener(self, output: Output) -> bool: ...
 
+    def resolve(self, topic: str) -> str:
+        """The topic's full name, after namespace and remaps."""
+        ...
+
 
 class ReconstructorWithTopology(Reconstructor, Protocol):
     topology: Topology
@@ -223,7 +227,9 @@ class HandNode:
 
     def _input_status(self) -> Status:
         statistics = self._worker.statistics()
-        (image_topic, _), (info_topic, _) = input_topics(self._parameters)
+        image_topic, info_topic = (
+            self._transport.resolve(topic) for topic, _ in input_topics(self._parameters)
+        )
         level, text = "OK", "images arrive"
         if self._assumed:
             level, text = "WARN", self._assumed

@@ -80,6 +80,7 @@ def generate_launch_description() -> LaunchDescription:
             start_state="configuring",
             goal_state="inactive",
             entities=[change(Transition.TRANSITION_ACTIVATE)],
+            handle_once=True,  # later configurations are somebody's own
         ),
         condition=autostart,
     )

@@ -28,12 +28,15 @@ _LOOPBACK_DISCOVERY = """
 
 
 def configuration(localhost: bool) -> str:
-    """Cyclone DDS's configuration; what the user has put into CYCLONEDDS_URI overrides it."""
+    """Cyclone DDS's configuration.
+
+    What the user has put into CYCLONEDDS_URI overrides it, except that loopback stays loopback.
+    """
     body = _SIZES.format(general=_LOOPBACK if localhost else "")
     body += _LOOPBACK_DISCOVERY if localhost else ""
     ours = f'<CycloneDDS><Domain id="any">{body}</Domain></CycloneDDS>'
     user = os.environ.get("CYCLONEDDS_URI")
-    return f"{ours},{user}" if user else ours
+    return f"{ours},{user}" if user and not localhost else ours
 
 
 def domain_id_from_environment() -> int:

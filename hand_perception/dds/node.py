@@ -23,6 +23,7 @@ class DdsTransport:
     """The node's outputs as DDS writers."""
 
     def __init__(self, participant: Participant) -> None:
+        self._participant = participant
         self._publishers = {
             output: participant.publisher(
                 output.topic, output.type_name, LATCHED if output.latched else RELIABLE
@@ -35,6 +36,9 @@ class DdsTransport:
 
     def has_listener(self, output: Output) -> bool:
         return self._publishers[output].num_listeners > 0
+
+    def resolve(self, topic: str) -> str:
+        return self._participant.resolve(topic)
 
 
 def serve(
@@ -53,7 +57,7 @@ def serve(
     participant.subscribe(
         image_topic, image_type, lambda message, *_: node.on_image(message), BEST_EFFORT
     )
-    log.info("ready: %s on %s", reconstructor.identity, image_topic)
+    log.info("ready: %s on %s", reconstructor.identity, participant.resolve(image_topic))
     try:
         while not stop.wait(parameters.diagnostics_period):
             node.publish_diagnostics()

@@ -119,7 +119,7 @@ class Participant:
         self, topic: str, type_name: str, qos: tuple = RELIABLE, depth: int = 1
     ) -> Publisher:
         """topic: a ROS name, relative to the namespace or absolute."""
-        writer = self._make_writer(f"rt{self._resolved(topic)}", type_name, qos, depth)
+        writer = self._make_writer(f"rt{self.resolve(topic)}", type_name, qos, depth)
         with self._lock:
             self._writers.append(writer)
         self._announce()
@@ -135,7 +135,7 @@ class Participant:
     ) -> None:
         """Call back with each message; while the callback runs, the newest ``depth`` are kept."""
         wire_topic = wire.create_topic(
-            self._participant, f"rt{self._resolved(topic)}", dds_type(self.store, type_name)
+            self._participant, f"rt{self.resolve(topic)}", dds_type(self.store, type_name)
         )
         reader = DataReader(
             self._participant, wire_topic, self._endpoint_qos(type_name, qos, depth)
@@ -164,7 +164,8 @@ class Participant:
     def _expanded(self, topic: str) -> str:
         return topic if topic.startswith("/") else f"{self._namespace.rstrip('/')}/{topic}"
 
-    def _resolved(self, topic: str) -> str:
+    def resolve(self, topic: str) -> str:
+        """A topic's full name, after namespace and remaps."""
         name = self._expanded(topic)
         return self._remaps.get(name, name)
 

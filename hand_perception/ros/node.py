@@ -7,6 +7,7 @@ and timers are made and destroyed here.
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -146,7 +147,7 @@ class HandPerceptionNode(LifecycleNode):
         self._diagnostics_timer = self.create_timer(
             parameters.diagnostics_period, self._core.publish_diagnostics
         )
-        self.get_logger().info(f"active on {self.resolve_topic_name(image_topic)}")
+        self.get_logger().info(f"active on {self.resolve(image_topic)}")
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: State) -> TransitionCallbackReturn:
@@ -199,6 +200,9 @@ class HandPerceptionNode(LifecycleNode):
 
     def has_listener(self, output: Output) -> bool:
         return self.context.ok() and self._outputs[output].get_subscription_count() > 0
+
+    def resolve(self, topic: str) -> str:
+        return self.resolve_topic_name(topic)
 
     # -- parameters --------------------------------------------------------------------------
 
@@ -257,6 +261,10 @@ def main(arguments: list[str] | None = None, *, autostart: bool = False) -> int:
 
     Returns 1 when it should start by itself and could not.
     """
+    # rclpy's handlers, set by init, end the spinning. When they are gone again a late second
+    # signal, as launch sends one, must not cut the clean-up short.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     rclpy.init(args=arguments)
     node = HandPerceptionNode()
     executor = SingleThreadedExecutor()

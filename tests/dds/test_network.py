@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hand_perception.dds import network
+from hand_perception.dds import network, participant
 from hand_perception.dds.participant import Participant
 from hand_perception.errors import HandPerceptionError
 
@@ -38,11 +38,16 @@ def test_localhost_comes_from_ros_s_variables(monkeypatch, name, value, localhos
 
 def test_the_user_s_configuration_comes_last_and_so_wins(monkeypatch):
     monkeypatch.setenv("CYCLONEDDS_URI", "file:///etc/cyclone.xml")
-    assert network.configuration(True).endswith("</CycloneDDS>,file:///etc/cyclone.xml")
+    assert network.configuration(False).endswith("</CycloneDDS>,file:///etc/cyclone.xml")
+
+
+def test_loopback_stays_loopback_whatever_the_user_configured(monkeypatch):
+    monkeypatch.setenv("CYCLONEDDS_URI", "file:///etc/cyclone.xml")
+    assert "cyclone.xml" not in network.configuration(True)
 
 
 def test_a_broken_configuration_is_one_clear_error(monkeypatch, domain, capfd):
-    monkeypatch.setenv("CYCLONEDDS_URI", "<CycloneDDS><Nonsense/></CycloneDDS>")
+    monkeypatch.setattr(participant, "configuration", lambda localhost: "<Nonsense/>")
     with pytest.raises(HandPerceptionError, match="CYCLONEDDS_URI") as caught:
         Participant("broken", domain_id=domain, localhost=True)
     assert "\n" not in str(caught.value)

@@ -147,7 +147,7 @@ def test_a_stream_of_errors_is_logged_once(start_node):
 def test_diagnostics_name_the_model_and_the_rates(start_node):
     node = start_node()
     silent = node.take_status(lambda s: s.name.endswith("input"))
-    assert (silent.level, silent.message) == (silent.WARN, "no image on image yet")
+    assert (silent.level, silent.message) == (silent.WARN, "no image on /image yet")
     node.send_image(picture(320, 240, (160, 120)))
     node.take("hands/mesh")
     status = node.take_status(

@@ -67,10 +67,10 @@ def test_names_follow_namespace_and_remaps(domain):
     with Participant(
         "node", "/robot/", domain_id=domain, localhost=True, remaps=remaps
     ) as participant:
-        assert participant._resolved("hands/mesh") == "/robot/hands/mesh"
-        assert participant._resolved("image") == "/camera/image_raw"
-        assert participant._resolved("/tf") == "/robot/tf"
-        assert participant._resolved("/diagnostics") == "/diagnostics"
+        assert participant.resolve("hands/mesh") == "/robot/hands/mesh"
+        assert participant.resolve("image") == "/camera/image_raw"
+        assert participant.resolve("/tf") == "/robot/tf"
+        assert participant.resolve("/diagnostics") == "/diagnostics"
 
 
 @pytest.mark.parametrize(("distro", "gid_size"), [("humble", 24), ("jazzy", 16)])
