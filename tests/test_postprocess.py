@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from hand_perception.geometry import project
+from hand_perception.hands import Camera, Side
+from hand_perception.imaging import Letterbox
+from hand_perception.postprocess import build_hands, choose_hands, side_of
+from hand_perception.runtime.backend import Decoded, Detected
+from hand_perception.template import load_template
+
+TEMPLATE = load_template()
+CAMERA = Camera(600.0, 600.0, 319.5, 239.5, 640, 480)
+ABOUT_MCP = (TEMPLATE.vertices - TEMPLATE.keypoints[9]).astype(np.float64)
+LEFT_HAND = ABOUT_MCP * (-1, 1, 1)
+
+
+def found(boxes, scores) -> Detected:
+    boxes = np.array(boxes, np.float32)
+    return Detected(boxes, np.array(scores, np.float32), np.zeros((len(boxes), 4)), None)
+
+
+def test_low_scores_and_repeats_are_left_out_best_first():
+    same = [0.3, 0.3, 0.2, 0.2]
+    detected = found([same, [0.7, 0.7, 0.2, 0.2], same, [0.5, 0.1, 0.1, 0.1]], [0.6, 0.9, 0.8, 0.4])
+    assert choose_hands(detected, 0.5).tolist() == [1, 2]
+
+
+def test_side_is_the_sign_of_the_volume():
+    assert side_of(ABOUT_MCP, TEMPLATE) == (Side.RIGHT, 1.0)
+    assert side_of(LEFT_HAND, TEMPLATE) == (Side.LEFT, 1.0)
+    # A hand pressed flat has no inside: nobody can tell.
+    _, confidence = side_of(ABOUT_MCP * (1, 1, 1e-3), TEMPLATE)
+    assert confidence < 0.51
+
+
+@pytest.mark.parametrize("mesh, side", [(ABOUT_MCP, Side.RIGHT), (LEFT_HAND, Side.LEFT)])
+def test_true_joints_and_intrinsics_give_the_true_place(mesh, side):
+    place = np.array([0.05, -0.03, 0.62])
+    pixels = project(TEMPLATE.regressor @ mesh + place, CAMERA)
+    letterbox = Letterbox.fit(640, 480, (320, 320))
+    # Network coordinates: 0..1 over the canvas, pixel centres half a pixel in.
+    joints2d = (letterbox.points_to_network(pixels) + 0.5) / 320
+    decoded = Decoded(joints2d[None], mesh[None], np.zeros((1, 3)))
+    detected = found([[0.5, 0.4, 0.2, 0.2]], [0.9])
+    (hand,) = build_hands(detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE)
+    assert hand.side is side and hand.metric and hand.topology == "open778"
+    # Exact input: what is left is float32 of metres, 0.7 * 2^-23 through the regressor's sums.
+    np.testing.assert_allclose(hand.vertices, mesh + place, atol=2e-6)
+    np.testing.assert_allclose(hand.keypoints2d, pixels, atol=1e-3)
+    np.testing.assert_allclose(hand.confidences, 0.9, atol=1e-3)
+    np.testing.assert_allclose(hand.wrist.translation, hand.keypoints3d[0], atol=1e-6)
+
+
+def test_joints_that_contradict_the_mesh_lose_confidence():
+    place = np.array([0.0, 0.0, 0.6])
+    pixels = project(TEMPLATE.regressor @ ABOUT_MCP + place, CAMERA)
+    pixels[8] += 60  # one fingertip elsewhere
+    letterbox = Letterbox.fit(640, 480, (320, 320))
+    decoded = Decoded(
+        ((letterbox.points_to_network(pixels) + 0.5) / 320)[None], ABOUT_MCP[None], np.zeros((1, 3))
+    )
+    detected = found([[0.5, 0.4, 0.2, 0.2]], [0.9])
+    (hand,) = build_hands(detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE)
+    assert hand.confidences[8] < 0.1 < 0.8 < np.delete(hand.confidences, 8).min()
