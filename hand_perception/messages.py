@@ -16,8 +16,6 @@ import numpy as np
 from hand_perception.geometry import quaternion_xyzw, wrist_frame
 from hand_perception.hands import BONES, KEYPOINT_NAMES, Camera, Hand, Pose, Side
 
-# Okabe and Ito's colours, told apart by colour-blind eyes as well.
-SIDE_COLOURS = {Side.LEFT: (0.0, 0.62, 0.45), Side.RIGHT: (0.9, 0.62, 0.0)}
 _NANOSECONDS = 1_000_000_000
 
 
@@ -79,7 +77,7 @@ def _mesh(types: MessageTypes, hand: Hand) -> Any:
         score=float(hand.score),
         side_confidence=float(hand.side_confidence),
         topology=hand.topology,
-        wrist=_pose(types, hand.wrist),
+        wrist=pose_message(types, hand.wrist),
         vertices=types.sequence(_flat(hand.vertices)),
         metric=bool(hand.metric),
     )
@@ -187,7 +185,7 @@ def transforms(types: MessageTypes, header: Any, hands: Sequence[Hand], prefix: 
                 child_frame_id=frame,
                 transform=types.make(
                     "geometry_msgs/msg/Transform",
-                    translation=_xyz(types, "Vector3", hand.wrist.translation),
+                    translation=xyz_message(types, "Vector3", hand.wrist.translation),
                     rotation=_quaternion(types, hand.wrist),
                 ),
             )
@@ -196,7 +194,7 @@ def transforms(types: MessageTypes, header: Any, hands: Sequence[Hand], prefix: 
     )
 
 
-def _xyz(types: MessageTypes, kind: str, values: Any) -> Any:
+def xyz_message(types: MessageTypes, kind: str, values: Any) -> Any:
     x, y, z = (float(value) for value in values)
     return types.make(f"geometry_msgs/msg/{kind}", x=x, y=y, z=z)
 
@@ -206,95 +204,11 @@ def _quaternion(types: MessageTypes, pose: Pose) -> Any:
     return types.make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w)
 
 
-def _pose(types: MessageTypes, pose: Pose) -> Any:
+def pose_message(types: MessageTypes, pose: Pose) -> Any:
     return types.make(
         "geometry_msgs/msg/Pose",
-        position=_xyz(types, "Point", pose.translation),
+        position=xyz_message(types, "Point", pose.translation),
         orientation=_quaternion(types, pose),
-    )
-
-
-# -- markers --------------------------------------------------------------------------------------
-
-
-def markers(
-    types: MessageTypes,
-    header: Any,
-    hands: Sequence[Hand],
-    topology: Topology,
-    lifetime_ns: int,
-) -> Any:
-    """visualization_msgs/MarkerArray: each hand's surface and skeleton, one colour per side.
-
-    The ids are the track ids, so that a hand replaces its own markers; without hands the array is
-    empty and the lifetime clears RViz.
-    """
-    array = []
-    for index, hand in enumerate(hands):
-        faces = topology.faces if hand.side is Side.RIGHT else topology.faces[:, ::-1]
-        colour = SIDE_COLOURS[hand.side]
-        # Points are shared between triangles: 778 objects instead of 4,614.
-        vertices = [_xyz(types, "Point", vertex) for vertex in hand.vertices]
-        joints = [_xyz(types, "Point", joint) for joint in hand.keypoints3d]
-        identity = int(hand.track_id) or -1 - index
-        for namespace, kind, scale, alpha, points in (
-            ("surface", "TRIANGLE_LIST", 1.0, 0.8, [vertices[i] for i in faces.reshape(-1)]),
-            ("skeleton", "LINE_LIST", 0.003, 1.0, [joints[i] for bone in BONES for i in bone]),
-        ):
-            array.append(
-                _marker(types, header, namespace, identity, kind, scale, (*colour, alpha), points,
-                        lifetime_ns)
-            )  # fmt: skip
-    return types.make("visualization_msgs/msg/MarkerArray", markers=array)
-
-
-def no_markers(types: MessageTypes, header: Any) -> Any:
-    """A MarkerArray that clears all of this node's markers."""
-    marker = _marker(types, header, "", 0, "DELETEALL", 1.0, (0.0, 0.0, 0.0, 0.0), [], 0)
-    return types.make("visualization_msgs/msg/MarkerArray", markers=[marker])
-
-
-def _marker(
-    types: MessageTypes,
-    header: Any,
-    namespace: str,
-    identity: int,
-    kind: str,
-    scale: float,
-    rgba: tuple[float, ...],
-    points: list,
-    lifetime_ns: int,
-) -> Any:
-    marker = types.find("visualization_msgs/msg/Marker")
-    delete_all = kind == "DELETEALL"
-    still = Pose(np.eye(3), np.zeros(3))
-    # Lines read only scale.x, their width; a triangle list is scaled by all three.
-    scales = (scale, scale, scale) if kind == "TRIANGLE_LIST" else (scale, 0.0, 0.0)
-    nothing = types.sequence(np.zeros(0, np.uint8))
-    return marker(
-        header=header,
-        ns=namespace,
-        id=identity,
-        type=marker.TRIANGLE_LIST if delete_all else getattr(marker, kind),
-        action=marker.DELETEALL if delete_all else marker.ADD,
-        pose=_pose(types, still),
-        scale=_xyz(types, "Vector3", scales),
-        color=types.make(
-            "std_msgs/msg/ColorRGBA", **dict(zip("rgba", map(float, rgba), strict=True))
-        ),
-        lifetime=time_message(types, lifetime_ns, "Duration"),
-        frame_locked=False,
-        points=points,
-        colors=[],
-        texture_resource="",
-        texture=types.make(
-            "sensor_msgs/msg/CompressedImage", header=header, format="", data=nothing
-        ),
-        uv_coordinates=[],
-        text="",
-        mesh_resource="",
-        mesh_file=types.make("visualization_msgs/msg/MeshFile", filename="", data=nothing),
-        mesh_use_embedded_materials=False,
     )
 
 

@@ -19,6 +19,7 @@ from hand_perception import messages
 from hand_perception.errors import CameraError, HandPerceptionError
 from hand_perception.frames import Calibrations, image_from_compressed, image_from_message
 from hand_perception.hands import Camera, Reconstruction
+from hand_perception.markers import clearing_markers, hand_markers
 from hand_perception.messages import MessageTypes, Status, Topology
 from hand_perception.parameters import NodeParameters
 from hand_perception.tracking import HandTracker, TrackerParameters
@@ -145,7 +146,7 @@ class HandNode:
         self._worker.stop()
         if self._transport.has_listener(MARKERS):
             header = messages.header(self._types, self._now_ns(), "")
-            self._transport.publish(MARKERS, messages.no_markers(self._types, header))
+            self._transport.publish(MARKERS, clearing_markers(self._types, header))
 
     def statistics(self) -> Statistics:
         return self._worker.statistics()
@@ -197,7 +198,7 @@ class HandNode:
             self._transport.publish(TF, transforms)
         if parameters.publish_markers and hands and self._transport.has_listener(MARKERS):
             topology = self._reconstructor.topology
-            markers = messages.markers(types, header, hands, topology, _MARKER_LIFETIME_NS)
+            markers = hand_markers(types, header, hands, topology, _MARKER_LIFETIME_NS)
             self._transport.publish(MARKERS, markers)
 
     def _fail(self, frame: Frame, error: Exception) -> None:
