@@ -60,8 +60,8 @@ class Batch:
 class Renderer:
     """Renders batches; batch i of a seed is the same whatever was rendered before.
 
-    Bits are equal between runs on one device and library version; other devices draw other
-    samples of the same distribution.
+    On one device and library version it is equal to the bit (on a GPU up to the rounding of sums
+    in colours); other devices draw other samples of the same distribution.
     """
 
     def __init__(

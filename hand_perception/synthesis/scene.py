@@ -22,8 +22,9 @@ class Recipe:
     hands: relative frequency of images with 0, 1, 2 ... hands. box: range of the hand's box, as a
     share of the image's short side (log-uniform); divided by the square root of the hand count.
     upright: share of views with fingers roughly up and palm or back to the camera. truncated:
-    share of hands that the border may cut. objects: frequency of an object per hand.
-    field_of_view: degrees.
+    share of hands that the border may cut. objects: frequency of an object per hand. arm_only:
+    share of hands that are outside of the image, only their arm may cross it. field_of_view:
+    degrees.
     """
 
     hands: tuple[float, ...] = (0.08, 0.60, 0.22, 0.07, 0.03)
@@ -31,6 +32,7 @@ class Recipe:
     upright: float = 0.55
     truncated: float = 0.2
     objects: float = 0.35
+    arm_only: float = 0.03
     field_of_view: tuple[float, float] = (25.0, 75.0)
 
 
@@ -38,11 +40,12 @@ RECIPES = {
     # Whole photographs for detectors; the default.
     "scene": Recipe(),
     # One hand that fills the image, for networks that read a crop.
-    "crop": Recipe(hands=(0.0, 1.0), box=(0.6, 0.95), truncated=0.15),
+    "crop": Recipe(hands=(0.0, 1.0), box=(0.6, 0.95), truncated=0.15, arm_only=0.0),
 }
 
 BOX_SHORTEST, DEPTH_GAP, ARM_CLEARANCE = 0.06, 0.16, 0.07
 ELBOW_AT, ARM_RADIUS, CLOSEST_ARM = 0.265, 0.05, 0.15  # metres
+SMALLEST_GRIP = 0.008  # metres, radius of the thinnest thing a hand closes around
 PLACES, ARMS = 12, 12  # candidates tried per hand
 OBJECT_MESH = (18, 12)
 
@@ -118,7 +121,7 @@ class SceneSampler:
         sleeve_start, girth = self._sleeves(len(image), person, generator)
         arm = self.limb.arm(dense, mirror, forearm, upper, girth)
         objects, object_image = self._objects(
-            recipe, count, image, keypoints, view, mirror, generator
+            recipe, image, keypoints, template_vertices, generator
         )
         return Scene(
             count,
@@ -183,7 +186,7 @@ class SceneSampler:
         middle, extent = (low + high) / 2, high - low
         sizes = torch.bincount(image, minlength=len(K))
         smallest, largest = (math.log(share) for share in recipe.box)
-        uniform = _uniform(generator, device, total, 4)
+        uniform = _uniform(generator, device, total, 5)
         share = torch.exp(smallest + (largest - smallest) * uniform[:, 0])
         share = (share / sizes[image] ** 0.5).clamp(min=BOX_SHORTEST)
         # Hands of one image are mostly at similar distances.
@@ -200,6 +203,9 @@ class SceneSampler:
         bound = torch.minimum(half * (1 - cut[:, None]), 0.5 * size)
         places = _uniform(generator, device, total, PLACES, 2)
         places = bound[:, None] + places * (size - 2 * bound)[:, None] - 0.5
+        absent = uniform[:, 4] < recipe.arm_only  # above the image: most arms come from below
+        above = torch.stack([places[..., 0], (-1.5 * half[:, 1:]).expand(-1, PLACES)], -1)
+        places = torch.where(absent[:, None, None], above, places)
 
         chosen = places[:, 0].clone()
         kept = torch.ones(total, dtype=torch.bool, device=device)
@@ -319,31 +325,41 @@ class SceneSampler:
     def _objects(
         self,
         recipe: Recipe,
-        count: int,
         image: Tensor,
         keypoints: Tensor,
-        view: Tensor,
-        mirror: Tensor,
+        vertices: Tensor,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Superquadrics in the palms or anywhere near the hands: [O, P, 3] and their images."""
+        """Superquadrics that fingers close around, or anywhere near the hands: [O, P, 3] and
+        their images."""
         device = keypoints.device
         uniform = _uniform(generator, device, len(image), 8)
         chosen = (uniform[:, 0] < recipe.objects).nonzero()[:, 0]
-        uniform, total = uniform[chosen], len(chosen)
+        uniform, total, keypoints = uniform[chosen], len(chosen), keypoints[chosen]
         exponent = (0.2 + 0.8 * uniform[:, 1])[:, None, None]
         surface = self.sphere.sign() * self.sphere.abs() ** exponent
-        size = 0.010 + 0.028 * _uniform(generator, device, total, 1, 3)
-        long = (uniform[:, 2] < 0.4)[:, None, None]
-        size = size * torch.where(long, torch.tensor([1.0, 1.0, 3.5], device=device), 1.0)
+        free_size = 0.010 + 0.028 * _uniform(generator, device, total, 3)
+        long = torch.where(uniform[:, 2] < 0.4, 3.5, 1.0)
+        free_size = torch.cat([free_size[:, :2], free_size[:, 2:] * long[:, None]], 1)
         rotation = quaternion_rotation(torch.randn(total, 4, generator=generator, device=device))
-        surface = (surface * size) @ rotation.transpose(1, 2)
-        palm = keypoints[chosen][:, [0, 5, 9, 13, 17]].mean(1)
-        inward = -view[chosen][:, :, 0]  # out of the palm
-        grasped = palm + inward * (0.030 + 0.015 * uniform[:, 3:4])
+        palm = keypoints[:, [0, 5, 9, 13, 17]].mean(1)
         nearby = palm + 0.09 * torch.randn(total, 3, generator=generator, device=device)
         nearby = nearby - torch.tensor([0.0, 0.0, 0.05], device=device)
-        centre = torch.where((uniform[:, 4] < 0.5)[:, None], grasped, nearby)
+
+        # What fits between palm and fingertips, lying across the palm as a handle does.
+        grip = (palm + keypoints[:, [4, 8, 12, 16, 20]].mean(1)) / 2
+        room = 0.95 * (vertices[chosen] - grip[:, None]).norm(dim=-1).amin(1)
+        grasped = (room > SMALLEST_GRIP) & (uniform[:, 3] < 0.7)
+        breadth = surface[..., :2].norm(dim=-1).amax(1)
+        thick = (room / breadth)[:, None]
+        gripped_size = torch.cat([thick, thick, room[:, None] * (0.8 + 4 * uniform[:, 4:5])], 1)
+        across = F.normalize(keypoints[:, 17] - keypoints[:, 5], dim=-1)
+        side = F.normalize(torch.linalg.cross(across, palm - keypoints[:, 0]), dim=-1)
+        handle = torch.stack([side, torch.linalg.cross(across, side), across], -1)
+        size = torch.where(grasped[:, None], gripped_size, free_size)
+        rotation = torch.where(grasped[:, None, None], handle, rotation)
+        centre = torch.where(grasped[:, None], grip, nearby)
+        surface = (surface * size[:, None]) @ rotation.transpose(1, 2)
         return surface + centre[:, None], image[chosen]
 
 

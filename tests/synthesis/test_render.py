@@ -161,3 +161,25 @@ def test_every_recipe_renders():
     for recipe in RECIPES.values():
         batch = Renderer("cpu", recipe=recipe).render(0, 2, 48, 64)
         assert batch.rgb.shape == (2, 3, 48, 64) and batch.rgb.float().std() > 5
+
+
+def test_grasped_objects_stay_out_of_the_flesh():
+    sampler = Renderer("cpu", seed=0).scenes
+    recipe = Recipe(hands=(0.0, 1.0), objects=1.0)
+    scene = sampler.sample(recipe, 40, 64, 64, torch.Generator().manual_seed(0))
+    centre = scene.objects.mean(1)
+    owner = torch.searchsorted(scene.image, scene.object_image)
+    surface = (scene.objects - centre[:, None]).norm(dim=-1).amin(1)
+    gap = (scene.template_vertices[owner] - centre[:, None]).norm(dim=-1).amin(1)
+    palm = scene.keypoints[owner][:, [0, 5, 9, 13, 17, 4, 8, 12, 16, 20]].mean(1)
+    grasped = (centre - palm).norm(dim=-1) < 0.02
+    assert grasped.sum() >= 5
+    assert (surface[grasped] < gap[grasped]).float().mean() > 0.9
+
+
+def test_arms_without_a_hand_carry_no_label():
+    recipe = Recipe(hands=(0.0, 1.0), objects=0.0, arm_only=1.0)
+    batch = Renderer("cpu", seed=0, recipe=recipe).render(0, 16, 64, 64)
+    assert not batch.valid.any()
+    assert batch.silhouette.float().mean() < 0.01  # a fingertip may reach in
+    assert (batch.parts == PART_ARM).flatten(1).any(1).sum() >= 8
