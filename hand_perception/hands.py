@@ -114,9 +114,7 @@ class Camera:
         the same focal length.
         """
         focal = 0.5 * max(width, height) / np.tan(np.radians(horizontal_fov_deg) / 2)
-        return cls(
-            focal, focal, (width - 1) / 2, (height - 1) / 2, width, height, metric=False
-        )
+        return cls(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height, metric=False)
 
     @property
     def matrix(self) -> np.ndarray:

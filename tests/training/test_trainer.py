@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from data.test_sample import a_sample
 from models.tiny import TINY
+from one_hand import one_hand
 
 from hand_perception.errors import DataError, ModelError
 from hand_perception.training import checkpoint
@@ -19,7 +19,7 @@ class OneHand:
         return 4
 
     def __getitem__(self, index):
-        return a_sample()
+        return one_hand()
 
 
 def stages(*names, steps=4):
