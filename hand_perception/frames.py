@@ -132,14 +132,19 @@ class Calibrations:
         self._cameras: dict[str, Camera] = {}
         self._messages: dict[str, Any] = {}
 
-    def update(self, info: Any) -> None:
-        """Take a CameraInfo. Raises CameraError and keeps the last good one."""
+    def update(self, info: Any) -> Camera | None:
+        """Take a CameraInfo; returns its camera where that is new.
+
+        Raises CameraError and keeps the last good one.
+        """
         frame = info.header.frame_id
         last = self._messages.get(frame)
         # Drivers repeat the calibration with every image: only a changed one is parsed.
-        if last is None or not _same_calibration(last, info):
-            self._cameras[frame] = camera_from_info(info)
-            self._messages[frame] = info
+        if last is not None and _same_calibration(last, info):
+            return None
+        self._cameras[frame] = camera_from_info(info)
+        self._messages[frame] = info
+        return self._cameras[frame]
 
     def __bool__(self) -> bool:
         return bool(self._cameras)

@@ -155,10 +155,16 @@ class HandNode:
 
     def on_camera_info(self, info: Any) -> None:
         try:
-            self._calibrations.update(info)
+            camera = self._calibrations.update(info)
         except CameraError as error:
             self._last_info_error = (time.monotonic(), str(error))
             self._complain(str(error))
+        else:
+            if camera is not None:
+                size = f"{camera.width}x{camera.height}"
+                lens = camera.distortion_model or "no distortion"
+                frame = info.header.frame_id
+                self._log.info(f"CameraInfo of {frame!r}: {size}, fx {camera.fx:.1f}, {lens}")
 
     def on_image(self, message: Any) -> None:
         """Takes an Image or a CompressedImage, as the parameters say."""

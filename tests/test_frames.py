@@ -178,7 +178,8 @@ def test_uncalibrated_info_is_refused_and_the_last_good_one_kept(bad):
 def test_latest_calibration_counts_per_frame():
     calibrations = Calibrations()
     assert not calibrations
-    calibrations.update(info())
+    assert calibrations.update(info()) == camera_from_info(info())
+    assert calibrations.update(info()) is None  # nothing new
     calibrations.update(info(k=info().k * 2, header=SimpleNamespace(frame_id="other")))
     calibrations.update(info(k=info().k * 3))
     assert calibrations.camera_of("optical", 640, 480).fx == 1500
