@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=Path,
-        default=Path("hand_perception_demo"),
+        default=Path("out/demo"),
         help="folder for the overlay video and the bag (%(default)s)",
     )
     parser.add_argument("--model", default="handos_s", help="name or path (%(default)s)")
