@@ -22,15 +22,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hand_perception.errors import DataError
+from hand_perception.synthesis.recipe import Recipe
 from hand_perception.synthesis.render import Renderer
 from hand_perception.synthesis.rig import forward_kinematics
-from hand_perception.synthesis.scene import (
-    Recipe,
-    Scene,
-    clip_boxes,
-    project_boxes,
-    turn_about,
-)
+from hand_perception.synthesis.scene import Scene
+from hand_perception.synthesis.space import clip_boxes, project_boxes, turn_about
 
 GESTURES = (
     ("open", "fist", "point", "two", "ok", "open"),

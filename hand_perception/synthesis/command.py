@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-import torch
 from tqdm import tqdm
 
 from hand_perception.errors import DataError
 from hand_perception.synthesis.contact_sheet import contact_sheet
 from hand_perception.synthesis.dataset import shard_paths, write_index, write_shard
+from hand_perception.synthesis.recipe import RECIPES
 from hand_perception.synthesis.render import Renderer
-from hand_perception.synthesis.scene import RECIPES
 
 BATCH, BATCHES_PER_SHARD = 8, 25
 SHARD = BATCH * BATCHES_PER_SHARD
@@ -78,15 +77,3 @@ def run(args: argparse.Namespace) -> int:
 
 def _length(number: int, count: int) -> int:
     return min(SHARD, count - number * SHARD)
-
-
-def main() -> None:
-    """For ``python -m hand_perception.synthesis.command``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser)
-    torch.set_num_threads(1)
-    run(parser.parse_args())
-
-
-if __name__ == "__main__":
-    main()

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from hand_perception.hands import BONES
+from hand_perception.synthesis.render import Batch
 
 FINGER_COLOURS = ((255, 80, 60), (255, 190, 40), (90, 220, 60), (60, 160, 255), (200, 90, 255))
 
@@ -39,7 +40,7 @@ def colour_parts(parts: np.ndarray) -> np.ndarray:
     return np.where(parts[..., None] > 0, mapped[..., ::-1], 0).astype(np.uint8)
 
 
-def contact_sheet(batch, columns: int = 8, annotated: bool = True) -> np.ndarray:
+def contact_sheet(batch: Batch, columns: int = 8, annotated: bool = True) -> np.ndarray:
     """A Batch as one RGB picture: rows of images, each with joints, depth and parts below."""
     batch = batch.cpu()
     rows = []

@@ -10,11 +10,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from hand_perception.errors import DataError
+
+if TYPE_CHECKING:  # reading needs no torch
+    from hand_perception.synthesis.render import Batch
 
 INDEX = "dataset.json"
 _LABELS = ("keypoints2d", "keypoints3d", "vertices", "boxes", "is_left", "visible")
@@ -26,8 +30,8 @@ def shard_paths(folder: Path, number: int) -> tuple[Path, Path]:
     return folder / f"shard-{number:05d}.bin", folder / f"shard-{number:05d}.npz"
 
 
-def write_shard(folder: Path, number: int, batches: list, quality_seed: int) -> None:
-    """Writes Batches (render.Batch) as one shard."""
+def write_shard(folder: Path, number: int, batches: list[Batch], quality_seed: int) -> None:
+    """Writes rendered batches as one shard."""
     rng = np.random.default_rng(quality_seed)
     images_path, labels_path = shard_paths(folder, number)
     encoded, arrays = [], {key: [] for key in (*_LABELS, "K", "hands")}

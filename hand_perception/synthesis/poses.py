@@ -17,6 +17,7 @@ from hand_perception.synthesis.rig import (
     forward_kinematics,
     local_rotations,
 )
+from hand_perception.synthesis.space import first_above
 
 # Flexion of a finger's three joints, straight and fully curled.
 STRAIGHT, CURLED = (-3.0, 3.0, 2.0), (80.0, 100.0, 62.0)
@@ -113,8 +114,7 @@ class PoseSampler:
             poses = self.draw(count * CANDIDATES, generator)
             overlap = self.penetration(poses).view(CANDIDATES, count)
             # The first acceptable candidate: taking the cleanest would favour open hands.
-            order = torch.arange(CANDIDATES, device=overlap.device)[:, None]
-            chosen = torch.where(overlap < TOLERANCE, order - CANDIDATES, overlap).argmin(0)
+            chosen = first_above(-overlap.T, -TOLERANCE)
             overlap = overlap[chosen, rows]
             poses = poses.view(CANDIDATES, count, NUM_JOINTS, 3, 3)[chosen, rows]
             if best is None:

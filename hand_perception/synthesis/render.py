@@ -14,14 +14,17 @@ from hand_perception.synthesis.backgrounds import Backgrounds
 from hand_perception.synthesis.limb import PART_OBJECT, Limb
 from hand_perception.synthesis.postprocess import photograph
 from hand_perception.synthesis.raster import Fragments, rasterize, vertex_normals
-from hand_perception.synthesis.scene import RECIPES, Recipe, Scene, SceneSampler, project
+from hand_perception.synthesis.recipe import RECIPES, Recipe
+from hand_perception.synthesis.scene import Scene, SceneSampler
 from hand_perception.synthesis.shading import (
+    Light,
     ambient_occlusion,
     fit_light,
     lamp_visibility,
     shade,
 )
 from hand_perception.synthesis.skin_maps import SkinMaps
+from hand_perception.synthesis.space import project
 
 SUPERSAMPLING = 2
 WALL_SHADOW_SHARE = 0.3
@@ -144,7 +147,7 @@ class Renderer:
         scene: Scene,
         meshes: _Meshes,
         fragments: Fragments,
-        light,
+        light: Light,
         background: Tensor,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

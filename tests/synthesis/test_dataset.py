@@ -9,8 +9,8 @@ from hand_perception.errors import DataError
 from hand_perception.synthesis import command
 from hand_perception.synthesis.contact_sheet import contact_sheet
 from hand_perception.synthesis.dataset import SyntheticDataset, shard_paths
+from hand_perception.synthesis.recipe import RECIPES
 from hand_perception.synthesis.render import Renderer
-from hand_perception.synthesis.scene import RECIPES
 
 
 def synthesize(*options):

@@ -4,7 +4,7 @@ import torch
 from hand_perception.synthesis import raster
 from hand_perception.synthesis.limb import Limb
 from hand_perception.synthesis.raster import rasterize_numba, rasterize_torch, vertex_normals
-from hand_perception.synthesis.scene import sphere
+from hand_perception.synthesis.space import sphere
 
 IMPLEMENTATIONS = pytest.mark.parametrize("rasterize", [rasterize_numba, rasterize_torch])
 

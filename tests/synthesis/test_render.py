@@ -9,8 +9,8 @@ from hand_perception.errors import DataError
 from hand_perception.synthesis import raster
 from hand_perception.synthesis.backgrounds import Backgrounds
 from hand_perception.synthesis.limb import PART_ARM
+from hand_perception.synthesis.recipe import RECIPES, Recipe
 from hand_perception.synthesis.render import Renderer
-from hand_perception.synthesis.scene import RECIPES, Recipe
 
 COUNT, SIZE = 12, 128
 

@@ -1,0 +1,34 @@
+"""What a synthetic data set shows, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a data set shows.
+
+    hands: relative frequency of images with 0, 1, 2 ... hands. box: range of the hand's box, as a
+    share of the image's short side (log-uniform); divided by the square root of the hand count.
+    upright: share of views with fingers roughly up and palm or back to the camera. truncated:
+    share of hands that the border may cut. objects: frequency of an object per hand. arm_only:
+    share of hands that are outside of the image, only their arm may cross it. field_of_view:
+    degrees.
+    """
+
+    hands: tuple[float, ...] = (0.08, 0.60, 0.22, 0.07, 0.03)
+    box: tuple[float, float] = (0.13, 0.95)
+    upright: float = 0.55
+    truncated: float = 0.2
+    objects: float = 0.35
+    arm_only: float = 0.03
+    field_of_view: tuple[float, float] = (25.0, 75.0)
+
+
+RECIPES = {
+    # Whole photographs for detectors; the default.
+    "scene": Recipe(),
+    # One hand that fills the image, for networks that read a crop.
+    "crop": Recipe(hands=(0.0, 1.0), box=(0.6, 0.95), truncated=0.15, arm_only=0.0),
+}
