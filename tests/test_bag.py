@@ -42,6 +42,12 @@ def test_what_is_recorded_can_be_read_with_its_types(tmp_path):
     assert np.array_equal(read.hands[0].vertices.reshape(-1, 3), hands[0].vertices)
 
 
+def test_without_a_message_there_is_no_bag(tmp_path):
+    with BagWriter(tmp_path / "bag", STORE):
+        pass
+    assert not (tmp_path / "bag").exists()
+
+
 def test_a_recording_is_never_overwritten(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         BagWriter(tmp_path, STORE)

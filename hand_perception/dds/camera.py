@@ -46,18 +46,21 @@ class Source:
             yield from self._video_pictures()
 
     def _video_pictures(self) -> Iterator[np.ndarray]:
-        live = self.name.isdecimal()
-        capture = cv2.VideoCapture(int(self.name) if live else self.name)
+        capture = cv2.VideoCapture(int(self.name) if self.is_webcam else self.name)
         try:
             good, bgr = capture.read()
             if not good:
-                kind = "webcam" if live else "video"
+                kind = "webcam" if self.is_webcam else "video"
                 raise DataError(f"cannot read {kind} {self.name}: check that it exists and plays")
             while good:
                 yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
                 good, bgr = capture.read()
         finally:
             capture.release()
+
+    @property
+    def is_webcam(self) -> bool:
+        return self.name.isdecimal()
 
     @property
     def rate(self) -> float | None:

@@ -60,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
 def play(args: argparse.Namespace, node_command: list[str]) -> int:
     """``run`` with another command for the node; it takes the arguments of ``node``."""
     source = Source(args.input)
+    if not source.is_webcam:
+        next(source.pictures())  # a source that cannot be read is said now
     rate = args.rate or source.rate or 30.0
     truth = clip_truth(Path(args.input))
     bag_folder = _free_folder(args.output, "bag")

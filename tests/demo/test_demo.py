@@ -17,6 +17,7 @@ from rosbags.rosbag2 import Reader
 
 from hand_perception.demo import add_arguments
 from hand_perception.demo.command import play
+from hand_perception.errors import DataError
 
 TESTS = Path(__file__).parent.parent
 NODE = [sys.executable, str(TESTS / "dds" / "serve_bright_square.py")]
@@ -92,3 +93,9 @@ def test_no_hand_is_a_failure(tmp_path, monkeypatch):
     cv2.imwrite(str(tmp_path / "dark.png"), np.zeros((240, 320, 3), np.uint8))
     words = ["--input", str(tmp_path / "dark.png"), "--output", str(tmp_path / "out")]
     assert run_demo(monkeypatch, *words) == 1
+
+
+def test_a_source_that_cannot_be_read_leaves_nothing_behind(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="cannot read video"):
+        run_demo(monkeypatch, "--input", "none.mp4", "--output", str(tmp_path / "out"))
+    assert not list((tmp_path / "out").glob("*"))
