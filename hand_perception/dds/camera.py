@@ -90,14 +90,13 @@ def clip_truth(clip: Path) -> Path | None:
     return path if clip.is_file() and path.is_file() else None
 
 
-def load_intrinsics(path: Path, width: int, height: int) -> Camera:
-    """The camera of a clip from an .npz with ``K`` [3, 3], for pictures of the given size."""
+def read_intrinsics(path: Path) -> np.ndarray:
+    """``K`` [3, 3] of an .npz. Raises DataError."""
     try:
         with np.load(path) as data:
-            K = np.asarray(data["K"], np.float64).reshape(3, 3)
+            return np.asarray(data["K"], np.float64).reshape(3, 3)
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"{path} holds no 3x3 intrinsics K: {error}") from error
-    return Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
 
 
 def play(
@@ -120,6 +119,7 @@ def play(
     CameraInfo goes out with each picture when intrinsics (.npz) or a field of view are given.
     listeners: wait until so many listen to pictures and CameraInfo, at most LISTENER_PATIENCE s.
     """
+    K = None if intrinsics is None else read_intrinsics(intrinsics)
     kind = "CompressedImage" if compressed else "Image"
     topic = f"{topic}/compressed" if compressed else topic
     # Reliable serves both kinds of reader: a recorder gets every picture, a node the newest.
@@ -140,7 +140,7 @@ def play(
         due += 1 / rate
         height, width = rgb.shape[:2]
         header = messages.header(types, time.time_ns(), frame_id)
-        camera = _camera(intrinsics, horizontal_fov, width, height)
+        camera = _camera(K, horizontal_fov, width, height)
         if camera is not None:
             infos.publish(messages.camera_info_message(types, header, camera))
         if compressed:
@@ -162,10 +162,10 @@ def _repeated(source: Source, loop: bool) -> Iterator[np.ndarray]:
 
 
 def _camera(
-    intrinsics: Path | None, horizontal_fov: float | None, width: int, height: int
+    K: np.ndarray | None, horizontal_fov: float | None, width: int, height: int
 ) -> Camera | None:
-    if intrinsics is not None:
-        return load_intrinsics(intrinsics, width, height)
+    if K is not None:
+        return Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
     if horizontal_fov is not None:
         return Camera.assumed(width, height, horizontal_fov)
     return None

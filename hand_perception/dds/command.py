@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hand_perception.dds.network import (
+    DISTROS,
+    domain_id_from_environment,
+    localhost_from_environment,
+)
 from hand_perception.dds.stop import stop_on_signals
 from hand_perception.errors import HandPerceptionError
 from hand_perception.node import NODE_NAME, ReconstructorWithTopology, load_reconstructor
@@ -15,9 +21,6 @@ from hand_perception.parameters import NodeParameters
 
 if TYPE_CHECKING:
     from hand_perception.dds.participant import Participant
-
-# Known without importing cyclonedds, which is an optional extra.
-_DISTROS = ("humble", "iron", "jazzy", "kilted")
 
 
 def add_node_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,11 +46,11 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
 def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``camera``."""
     parser.add_argument("source", help="video file, picture, folder of pictures or webcam index")
-    parser.add_argument("--rate", type=float, help="pictures per second (the video's own, or 30)")
+    parser.add_argument("--rate", type=positive, help="pictures per second (its own, or 30)")
     parser.add_argument("--loop", action="store_true", help="start again at the end")
     parser.add_argument("--compressed", action="store_true", help="publish JPEG images")
     parser.add_argument("--intrinsics", type=Path, help=".npz with the 3x3 matrix K")
-    parser.add_argument("--fov", type=float, help="degrees across the longer side, without K")
+    parser.add_argument("--fov", type=positive, help="degrees across the longer side, without K")
     parser.add_argument("--frame-id", default="camera_color_optical_frame", help="in the header")
     parser.add_argument(
         "--listeners",
@@ -57,6 +60,14 @@ def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
         help="wait for so many subscribers before the first picture",
     )
     add_network_arguments(parser)
+
+
+def positive(text: str) -> float:
+    """An argument's number above zero."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +80,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         help="loopback only (as ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST says)",
     )
     network.add_argument(
-        "--distro", choices=_DISTROS, default="jazzy", help="ROS 2 version of the others"
+        "--distro", choices=DISTROS, default="jazzy", help="ROS 2 version of the others"
     )
     network.add_argument("--namespace", default="/", help="of the node and its topics")
     network.add_argument(
@@ -105,6 +116,12 @@ def _run_ros_node(args: argparse.Namespace) -> int:
         else:
             cure = "source a ROS 2 installation, or use --frontend dds"
         raise HandPerceptionError(f"cannot import {error.name}: {cure}") from error
+    if args.domain_id is not None:
+        os.environ["ROS_DOMAIN_ID"] = str(args.domain_id)
+    if args.localhost and args.distro == "humble":
+        os.environ["ROS_LOCALHOST_ONLY"] = "1"
+    elif args.localhost:
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     return main(ros_arguments(args), autostart=True)
 
 
@@ -133,7 +150,6 @@ def run_camera(args: argparse.Namespace) -> int:
 
 def make_participant(name: str, args: argparse.Namespace) -> Participant:
     """A Participant by the network arguments and ROS's environment variables."""
-    from hand_perception.dds.network import domain_id_from_environment, localhost_from_environment
     from hand_perception.dds.participant import Participant
 
     domain_id = args.domain_id if args.domain_id is not None else domain_id_from_environment()

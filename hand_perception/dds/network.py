@@ -6,6 +6,8 @@ import os
 
 from hand_perception.errors import HandPerceptionError
 
+# ROS 2 distributions whose node graph and messages are known.
+DISTROS = ("humble", "iron", "jazzy", "kilted")
 # 720p images in 65,500-byte packets through a 4 MB socket buffer all arrive at 30 Hz; with the
 # defaults (1,300 bytes, the system's 208 kB) four in ten are lost. "max" only asks: "min" would
 # refuse to start where the system allows less.

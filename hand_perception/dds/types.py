@@ -15,7 +15,6 @@ from rosbags.typesys.store import Typestore
 
 from hand_perception.messages import MessageTypes
 
-DISTROS = ("humble", "iron", "jazzy", "kilted")
 _MSG_FOLDER = Path(__file__).parent.parent / "assets" / "msg"
 _SCALARS = {
     "bool": bool,

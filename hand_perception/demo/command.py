@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from hand_perception.bag import BagWriter
 from hand_perception.dds.camera import Source, clip_truth
-from hand_perception.dds.command import start_logging
+from hand_perception.dds.command import positive, start_logging
 from hand_perception.dds.participant import Participant
 from hand_perception.dds.stop import Stop, stop_on_signals
 from hand_perception.dds.types import type_store
@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the overlay video and the bag (%(default)s)",
     )
     parser.add_argument("--model", default="handos_s", help="name or path (%(default)s)")
-    parser.add_argument("--rate", type=float, help="pictures per second (the video's own)")
+    parser.add_argument("--rate", type=positive, help="pictures per second (the video's own)")
     parser.add_argument("--intrinsics", type=Path, help=".npz with the 3x3 matrix K")
-    parser.add_argument("--fov", type=float, help="degrees across the longer side, without K")
+    parser.add_argument("--fov", type=positive, help="degrees across the longer side, without K")
 
 
 def run(args: argparse.Namespace) -> int:

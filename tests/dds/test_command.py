@@ -33,6 +33,7 @@ def _own_signal_handlers():
         (["camera", "none.mp4"], "cannot read video none.mp4"),
         (["camera", "none.jpg"], "none.jpg"),
         (["camera", "none.mp4", "--remap", "image"], "must be written from:=to"),
+        (["camera", "none.mp4", "--intrinsics", "none.npz"], "none.npz holds no 3x3 intrinsics"),
     ],
 )
 def test_mistakes_are_one_line_and_a_status(words, complaint, domain, capsys):

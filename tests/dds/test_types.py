@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from cyclonedds.idl import IdlStruct
 
-from hand_perception.dds.command import _DISTROS
-from hand_perception.dds.types import DISTROS, dds_type, type_store
+from hand_perception.dds.network import DISTROS
+from hand_perception.dds.types import dds_type, type_store
 
 # As rosidl computes them: `ros2 topic info -v` on Jazzy, for its own and for this package's types.
 HASHES = {
@@ -40,7 +40,3 @@ def test_identifiers_have_their_distribution_s_size(distro):
     fields = dict(type_store(distro).fielddefs["rmw_dds_common/msg/Gid"][1])
     _, (_, size) = fields["data"]
     assert size == (24 if distro == "humble" else 16)
-
-
-def test_the_command_line_offers_all_distributions():
-    assert _DISTROS == DISTROS
