@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hand_perception.synthesis.appearance import GAMMA, Wardrobe, join
+from hand_perception.synthesis.appearance import GAMMA, Surface, Wardrobe, join
 from hand_perception.synthesis.backgrounds import Backgrounds
 from hand_perception.synthesis.limb import PART_OBJECT, Limb
 from hand_perception.synthesis.postprocess import photograph
@@ -36,7 +36,8 @@ class Batch:
     """B images with at most M hands each; slots beyond an image's hands are zero and not valid.
 
     rgb: [B, 3, H, W] uint8. depth: [B, H, W] metres, 0 where the background shows. parts:
-    [B, H, W] uint8 (limb.PART_*). silhouette: [B, H, W] bool, hands without arms. K: [B, 3, 3].
+    [B, H, W] uint8 (limb.PART_*). silhouette: [B, H, W] bool, hands without arms. The three
+    maps are sampled a quarter pixel above and left of the pixels' centres. K: [B, 3, 3].
     keypoints2d: [B, M, 21, 2] pixels, centres at integers. keypoints3d: [B, M, 21, 3] and vertices:
     [B, M, 778, 3], metres in the camera frame. boxes: [B, M, 4] pixels, the hand without its arm,
     clipped. is_left: [B, M] bool. valid: [B, M] bool, false also for hands that are nearly hidden.
@@ -152,7 +153,7 @@ class Renderer:
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Linear image [B, 3, H, W], depth, parts and owning hand + 1 [B, H, W]."""
-        s, limb = SUPERSAMPLING, self.limb
+        s = SUPERSAMPLING
         height, width = scene.height * s, scene.width * s
         depth = torch.zeros(scene.count * height * width, device=self.device)
         depth[fragments.pixel] = fragments.depth
@@ -162,32 +163,13 @@ class Renderer:
         x, y = fragments.pixel % width, torch.div(fragments.pixel, width, rounding_mode="floor")
         shaded = ((x + y) % 2 == 0).nonzero()[:, 0]
         fragments, x, y = fragments.subset(shaded), x[shaded], y[shaded]
-        is_limb = fragments.face < meshes.limb_faces
-        hand = torch.div(fragments.face[is_limb], len(limb.faces), rounding_mode="floor")
-        thing = torch.div(
-            fragments.face[~is_limb] - meshes.limb_faces,
-            len(self.scenes.sphere_faces),
-            rounding_mode="floor",
-        )
+        coarse = torch.div(y, s, rounding_mode="floor") * scene.width
+        coarse = coarse + torch.div(x, s, rounding_mode="floor")
+
+        surface, part, owner = self._surface(scene, meshes, fragments, generator)
         normals = vertex_normals(meshes.vertices, meshes.faces)
         geometry = fragments.interpolate(meshes.faces, torch.cat([meshes.vertices, normals], 1))
         position, normal = geometry[:, :3], geometry[:, 3:]
-
-        corners = limb.faces[fragments.face[is_limb] % len(limb.faces)]
-        swapped = (scene.mirror[hand] < 0)[:, None]
-        corners = torch.where(swapped, corners[:, [0, 2, 1]], corners)
-        weights = fragments.barycentric[is_limb]
-        static = torch.cat([self.maps.rest, self.maps.values], 1)
-        static = sum(weights[:, k, None] * static[corners[:, k]] for k in range(3))
-        limbs = self.wardrobe.limbs(scene, hand, static[:, :3], static[:, 3:], generator)
-        ball = self.scenes.sphere_faces[
-            (fragments.face[~is_limb] - meshes.limb_faces) % len(self.scenes.sphere_faces)
-        ]
-        rest = fragments.barycentric[~is_limb]
-        rest = sum(rest[:, k, None] * self.scenes.sphere[ball[:, k]] for k in range(3))
-        things = self.wardrobe.objects(len(scene.object_image), thing, rest, generator)
-        surface = join(limbs, things, is_limb)
-
         image = torch.div(fragments.pixel, height * width, rounding_mode="floor")
         centre, extent = _shadow_region(scene)
         lit = lamp_visibility(
@@ -201,12 +183,8 @@ class Renderer:
             position,
         )
         colour = shade(surface, light, image, position, normal, lit)
+        colour = colour * ambient_occlusion(depth).flatten()[fragments.pixel, None]
 
-        occlusion = ambient_occlusion(depth).flatten()[fragments.pixel]
-        colour = colour * occlusion[:, None]
-
-        coarse = torch.div(y, s, rounding_mode="floor") * scene.width
-        coarse = coarse + torch.div(x, s, rounding_mode="floor")
         size = scene.count * scene.height * scene.width
         blended = torch.zeros(size, 4, device=self.device)
         covering = torch.cat([colour, torch.ones_like(colour[:, :1])], 1) * (2 / s**2)
@@ -214,16 +192,43 @@ class Renderer:
         blended = blended.view(scene.count, scene.height, scene.width, 4).permute(0, 3, 1, 2)
         canvas = background * (1 - blended[:, 3:]) + blended[:, :3]
 
-        part = torch.full_like(fragments.face, PART_OBJECT)
-        rows = torch.arange(len(corners), device=self.device)
-        part[is_limb] = limb.parts[corners[rows, weights.argmax(1)]]
-        owner = torch.zeros_like(part)
-        owner[is_limb] = hand + 1
         first = (x % s == 0) & (y % s == 0)
         maps = torch.zeros(2, size, dtype=torch.int64, device=self.device)
         maps[:, coarse[first]] = torch.stack([part[first], owner[first]])
         parts, owner = maps.view(2, scene.count, scene.height, scene.width)
         return canvas, depth[:, ::s, ::s], parts, owner
+
+    def _surface(
+        self, scene: Scene, meshes: _Meshes, fragments: Fragments, generator: torch.Generator
+    ) -> tuple[Surface, Tensor, Tensor]:
+        """What the fragments are made of, their parts and their owning hand + 1, [P] each."""
+        limb, ball = self.limb, self.scenes.sphere_faces
+        is_limb = fragments.face < meshes.limb_faces
+
+        face, weights = fragments.face[is_limb], fragments.barycentric[is_limb]
+        hand = torch.div(face, len(limb.faces), rounding_mode="floor")
+        corners = limb.faces[face % len(limb.faces)]
+        swapped = (scene.mirror[hand] < 0)[:, None]
+        corners = torch.where(swapped, corners[:, [0, 2, 1]], corners)
+        maps = torch.cat([self.maps.rest, self.maps.values], 1)
+        maps = sum(weights[:, k, None] * maps[corners[:, k]] for k in range(3))
+        limbs = self.wardrobe.limbs(scene, hand, maps[:, :3], maps[:, 3:], generator)
+
+        part = torch.full_like(fragments.face, PART_OBJECT)
+        rows = torch.arange(len(corners), device=self.device)
+        part[is_limb] = limb.parts[corners[rows, weights.argmax(1)]]
+        owner = torch.zeros_like(part)
+        owner[is_limb] = hand + 1
+
+        face, weights = (
+            fragments.face[~is_limb] - meshes.limb_faces,
+            fragments.barycentric[~is_limb],
+        )
+        thing = torch.div(face, len(ball), rounding_mode="floor")
+        corners = ball[face % len(ball)]
+        rest = sum(weights[:, k, None] * self.scenes.sphere[corners[:, k]] for k in range(3))
+        things = self.wardrobe.objects(len(scene.object_image), thing, rest, generator)
+        return join(limbs, things, is_limb), part, owner
 
     def _wall_shadow(
         self, background: Tensor, fragments: Fragments, generator: torch.Generator
