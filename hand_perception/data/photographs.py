@@ -80,6 +80,13 @@ class Photographs:
             at += count
         return cls(Path(root), photographs, labels)
 
+    def negatives(self) -> Photographs:
+        """Those without a hand: a source of its own, to learn what is none."""
+        chosen = [k for k, photograph in enumerate(self.photographs) if photograph.negative]
+        return Photographs(
+            self.root, [self.photographs[k] for k in chosen], [self.labels[k] for k in chosen]
+        )
+
     def __len__(self) -> int:
         return len(self.photographs)
 

@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
         sources["synthetic"] = SyntheticSamples(args.synthetic)
     if args.photographs:
         cache = args.output / "photograph_meshes.npz"
-        sources["photographs"] = Photographs.load(args.photographs, "train", load_template(), cache)
+        photographs = Photographs.load(args.photographs, "train", load_template(), cache)
+        sources |= {"photographs": photographs, "negatives": photographs.negatives()}
     if not sources:
         raise DataError("nothing to train on: give --synthetic, --photographs or both")
     device = torch.device(args.device)
