@@ -15,9 +15,8 @@ from hand_perception.messages import (
     time_message,
     xyz_message,
 )
+from hand_perception.overlay import SIDE_COLOURS
 
-# Okabe and Ito's colours, told apart by colour-blind eyes as well.
-SIDE_COLOURS = {Side.LEFT: (0.0, 0.62, 0.45), Side.RIGHT: (0.9, 0.62, 0.0)}
 _LINE_WIDTH = 0.003  # metres
 
 
@@ -74,7 +73,7 @@ def clearing_markers(types: MessageTypes, header: Any) -> Any:
 
 
 def _colour(types: MessageTypes, side: Side, alpha: float) -> Any:
-    red, green, blue = SIDE_COLOURS[side]
+    red, green, blue = (channel / 255 for channel in SIDE_COLOURS[side])
     return types.make("std_msgs/msg/ColorRGBA", r=red, g=green, b=blue, a=alpha)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hand_perception.geometry import quaternion_xyzw, wrist_frame
-from hand_perception.hands import BONES, KEYPOINT_NAMES, Camera, Hand, Pose, Side
+from hand_perception.hands import BONES, KEYPOINT_NAMES, Hand, Pose, Side
 
 _NANOSECONDS = 1_000_000_000
 
@@ -249,53 +249,3 @@ def diagnostics(types: MessageTypes, stamp_ns: int, statuses: Sequence[Status]) 
 
 def _text(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-# -- what a camera sends --------------------------------------------------------------------------
-
-
-def image_message(types: MessageTypes, header: Any, rgb: np.ndarray) -> Any:
-    """sensor_msgs/Image, rgb8, of uint8 [H, W, 3]."""
-    height, width = rgb.shape[:2]
-    return types.make(
-        "sensor_msgs/msg/Image",
-        header=header,
-        height=height,
-        width=width,
-        encoding="rgb8",
-        is_bigendian=0,
-        step=width * 3,
-        data=types.sequence(np.ascontiguousarray(rgb).reshape(-1)),
-    )
-
-
-def compressed_message(types: MessageTypes, header: Any, data: bytes, format: str) -> Any:
-    """sensor_msgs/CompressedImage of an encoded picture."""
-    data = types.sequence(np.frombuffer(data, np.uint8))
-    return types.make("sensor_msgs/msg/CompressedImage", header=header, format=format, data=data)
-
-
-def camera_info_message(types: MessageTypes, header: Any, camera: Camera) -> Any:
-    """sensor_msgs/CameraInfo of an unrectified camera."""
-    projection = np.concatenate([camera.matrix, np.zeros((3, 1))], axis=1)
-    return types.make(
-        "sensor_msgs/msg/CameraInfo",
-        header=header,
-        height=camera.height,
-        width=camera.width,
-        distortion_model=camera.distortion_model or "plumb_bob",
-        d=types.sequence(np.array(camera.distortion or [0.0] * 5, np.float64)),
-        k=camera.matrix.reshape(-1),
-        r=np.eye(3).reshape(-1),
-        p=projection.reshape(-1),
-        binning_x=0,
-        binning_y=0,
-        roi=types.make(
-            "sensor_msgs/msg/RegionOfInterest",
-            x_offset=0,
-            y_offset=0,
-            height=0,
-            width=0,
-            do_rectify=False,
-        ),
-    )

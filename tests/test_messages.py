@@ -8,7 +8,12 @@ import pytest
 from bright_square import BrightSquare, picture
 
 from hand_perception import messages
-from hand_perception.frames import camera_from_info, image_from_message
+from hand_perception.frames import (
+    camera_from_info,
+    camera_info_message,
+    image_from_message,
+    image_message,
+)
 from hand_perception.hands import BONES, Camera, Pose, Side
 
 types = pytest.importorskip("hand_perception.dds.types", reason="needs the dds extra")
@@ -137,9 +142,9 @@ def test_diagnostics_carry_levels_and_texts():
 def test_a_camera_sends_what_the_node_reads():
     image = picture(320, 240, (50, 60))
     assert np.array_equal(
-        image_from_message(through_cdr(messages.image_message(MAKE, HEADER, image))), image
+        image_from_message(through_cdr(image_message(MAKE, HEADER, image))), image
     )
     lens = replace(CAMERA, distortion=(0.1, 0.01, 0.0, 0.0, 0.2), distortion_model="plumb_bob")
     for camera in (CAMERA, lens):
-        sent = through_cdr(messages.camera_info_message(MAKE, HEADER, camera))
+        sent = through_cdr(camera_info_message(MAKE, HEADER, camera))
         assert camera_from_info(sent) == camera

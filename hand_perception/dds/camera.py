@@ -15,6 +15,7 @@ from hand_perception import messages
 from hand_perception.dds.participant import RELIABLE, Participant
 from hand_perception.dds.stop import Stop
 from hand_perception.errors import DataError
+from hand_perception.frames import camera_info_message, compressed_message, image_message
 from hand_perception.hands import Camera
 from hand_perception.imaging import read_image
 
@@ -142,13 +143,13 @@ def play(
         header = messages.header(types, time.time_ns(), frame_id)
         camera = _camera(K, horizontal_fov, width, height)
         if camera is not None:
-            infos.publish(messages.camera_info_message(types, header, camera))
+            infos.publish(camera_info_message(types, header, camera))
         if compressed:
             bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
             _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            message = messages.compressed_message(types, header, jpeg.tobytes(), "jpeg")
+            message = compressed_message(types, header, jpeg.tobytes(), "jpeg")
         else:
-            message = messages.image_message(types, header, rgb)
+            message = image_message(types, header, rgb)
         pictures.publish(message)
         count += 1
     log.info("published %d pictures on %s", count, topic)

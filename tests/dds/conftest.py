@@ -16,7 +16,8 @@ pytest.importorskip("cyclonedds", reason="needs the dds extra")
 
 from hand_perception import messages
 from hand_perception.dds.participant import BEST_EFFORT, LATCHED, RELIABLE, Participant
-from hand_perception.frames import Camera
+from hand_perception.frames import camera_info_message, image_message
+from hand_perception.hands import Camera
 from hand_perception.node import OUTPUTS
 
 PATIENCE = 60.0  # seconds until a test gives up; nothing waits for so long
@@ -92,10 +93,10 @@ class NodeProcess:
         return messages.header(self.types, stamp_ns or time.time_ns(), frame_id)
 
     def send_info(self, camera: Camera) -> None:
-        self.info.publish(messages.camera_info_message(self.types, self.header(), camera))
+        self.info.publish(camera_info_message(self.types, self.header(), camera))
 
     def send_image(self, rgb, stamp_ns: int | None = None) -> None:
-        self.image.publish(messages.image_message(self.types, self.header(stamp_ns), rgb))
+        self.image.publish(image_message(self.types, self.header(stamp_ns), rgb))
 
     def end(self) -> str:
         """Stop the node; returns what it logged."""

@@ -12,6 +12,7 @@ from bright_square import DEPTH, picture
 
 from hand_perception import messages
 from hand_perception.dds.participant import BEST_EFFORT, RELIABLE, Participant
+from hand_perception.frames import camera_info_message, compressed_message, image_message
 from hand_perception.hands import Camera
 from hand_perception.node import DIAGNOSTICS
 
@@ -74,13 +75,13 @@ def test_compressed_images(start_node):
     node.send_info(CAMERA)
     node.take_status(lambda s: any(v.value == "calibrated" for v in s.values))
     _, png = cv2.imencode(".png", picture(320, 240, (100, 100))[..., ::-1])
-    message = messages.compressed_message(node.types, node.header(), png.tobytes(), "png")
+    message = compressed_message(node.types, node.header(), png.tobytes(), "png")
     node.compressed.publish(message)
     (mesh,) = node.take("hands/mesh").hands
     assert np.allclose(mesh.wrist.position.x, (100 - 159.5) / 400 * DEPTH, atol=1e-12)
 
     _, jpeg = cv2.imencode(".jpg", picture(320, 240, (100, 100)))
-    cut = messages.compressed_message(node.types, node.header(), jpeg.tobytes()[:-100], "jpeg")
+    cut = compressed_message(node.types, node.header(), jpeg.tobytes()[:-100], "jpeg")
     node.compressed.publish(cut)
     status = node.take_status(lambda s: s.level == s.ERROR)
     assert "cut short" in status.message
@@ -94,11 +95,9 @@ def test_the_node_outlives_bad_input(start_node):
     node.send_info(CAMERA)
     node.take_status(lambda s: any(v.value == "calibrated" for v in s.values))
     good = picture(320, 240, (160, 120))
-    image = messages.image_message(node.types, node.header(), good)
-    tiny = messages.image_message(node.types, node.header(), np.zeros((1, 1, 3), np.uint8))
-    other_size = messages.image_message(
-        node.types, node.header(), np.zeros((120, 160, 3), np.uint8)
-    )
+    image = image_message(node.types, node.header(), good)
+    tiny = image_message(node.types, node.header(), np.zeros((1, 1, 3), np.uint8))
+    other_size = image_message(node.types, node.header(), np.zeros((120, 160, 3), np.uint8))
     for bad, complaint in (
         (replace(image, encoding="16UC1"), "encoding '16UC1' is not supported"),
         (replace(image, step=959), "step 959 is shorter than a row"),
@@ -121,7 +120,7 @@ def test_uncalibrated_info_is_reported_and_the_good_one_kept(start_node):
     node = start_node()
     node.send_info(CAMERA)
     node.take_status(lambda s: any(v.value == "calibrated" for v in s.values))
-    info = messages.camera_info_message(node.types, node.header(), CAMERA)
+    info = camera_info_message(node.types, node.header(), CAMERA)
     for bad in (np.zeros(9), np.full(9, np.nan)):
         node.info.publish(replace(info, k=bad))
         fx = f"fx={bad[0]}"
@@ -135,7 +134,7 @@ def test_uncalibrated_info_is_reported_and_the_good_one_kept(start_node):
 
 def test_a_stream_of_errors_is_logged_once(start_node):
     node = start_node()
-    tiny = messages.image_message(node.types, node.header(), np.zeros((1, 1, 3), np.uint8))
+    tiny = image_message(node.types, node.header(), np.zeros((1, 1, 3), np.uint8))
     for count in range(1, 6):
         node.image.publish(tiny)
         node.take_status(
@@ -175,7 +174,7 @@ def test_a_lazy_node_rests_while_nobody_listens(domain, start_node):
         received = [value_of(statuses.get(timeout=PATIENCE), "received") for _ in range(2)]
         for _ in range(3):
             header = messages.header(idle.types, STAMP, "optical")
-            image.publish(messages.image_message(idle.types, header, picture(320, 240, (9, 9))))
+            image.publish(image_message(idle.types, header, picture(320, 240, (9, 9))))
         # Two periods later those would have been counted.
         received += [value_of(statuses.get(timeout=PATIENCE), "received") for _ in range(3)]
     assert set(received) == {"1"}

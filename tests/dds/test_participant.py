@@ -14,6 +14,7 @@ from hand_perception import messages
 from hand_perception.dds import wire
 from hand_perception.dds.participant import LATCHED, RELIABLE, Participant
 from hand_perception.dds.types import dds_type
+from hand_perception.frames import image_message
 
 PATIENCE = 60.0  # seconds until a test gives up; nothing waits for so long
 GRAPH = "rmw_dds_common/msg/ParticipantEntitiesInfo"
@@ -115,7 +116,7 @@ def test_large_images_pass_whole(participant):
     publisher = participant.publisher("image", "sensor_msgs/msg/Image")
     image = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
     header = messages.header(participant.types, 1, "optical")
-    publisher.publish(messages.image_message(participant.types, header, image))
+    publisher.publish(image_message(participant.types, header, image))
     received = inbox.get(timeout=PATIENCE)
     assert np.array_equal(received.data.reshape(720, 1280, 3), image)
 

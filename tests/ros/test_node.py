@@ -22,6 +22,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 
 from hand_perception import messages
 from hand_perception.errors import ModelError
+from hand_perception.frames import camera_info_message, image_message
 from hand_perception.hands import Camera
 from hand_perception.node import DIAGNOSTICS, KEYPOINTS, MARKERS, MESH, TF, TOPOLOGY
 from hand_perception.ros.node import HandPerceptionNode
@@ -136,9 +137,9 @@ def test_an_image_becomes_mesh_keypoints_tf_and_markers(start):
     assert (topology.name, topology.num_vertices) == ("open778", 778)
     publishers = system.node._outputs
     system.until(lambda: all(publishers[o].get_subscription_count() for o in system.received))
-    info.publish(messages.camera_info_message(TYPES, header(), CAMERA))
+    info.publish(camera_info_message(TYPES, header(), CAMERA))
     system.until(lambda: system.node._core._calibrations)
-    image.publish(messages.image_message(TYPES, header(), picture(320, 240, (200, 60))))
+    image.publish(image_message(TYPES, header(), picture(320, 240, (200, 60))))
     meshes = system.take(MESH)
     assert meshes.header == header()
     (mesh,) = meshes.hands
@@ -199,7 +200,7 @@ def test_parameters_are_checked_and_some_change_while_active(start):
     system.listen(MESH)
     image, _ = system.camera()
     system.until(lambda: system.node._outputs[MESH].get_subscription_count())
-    image.publish(messages.image_message(TYPES, header(), picture(320, 240, (200, 60))))
+    image.publish(image_message(TYPES, header(), picture(320, 240, (200, 60))))
     assert system.take(MESH).hands == []  # the hand scores 0.9
 
 
@@ -210,7 +211,7 @@ def test_bad_images_become_diagnostics(start):
     system.listen(DIAGNOSTICS)
     assert system.change(ACTIVATE)
     image, _ = system.camera()
-    bad = messages.image_message(TYPES, header(), picture(320, 240, (200, 60)))
+    bad = image_message(TYPES, header(), picture(320, 240, (200, 60)))
     bad.encoding = "32FC1"
     image.publish(bad)
     system.until(
