@@ -1,6 +1,6 @@
 """A short film of two hands that gesture, with the truth of every frame.
 
-    python -m hand_perception.synthesis.clip --output hand_perception/assets/demo
+    python -m hand_perception.synthesis.clip --output hand_perception/assets/demo --seed 54
 
 writes clip.mp4 and truth.npz (K [3, 3], fps, keypoints3d [T, N, 21, 3] metres, keypoints2d
 [T, N, 21, 2] and boxes [T, N, 4] pixels, is_left [T, N]). The wall behind the hands is procedural,
