@@ -1,13 +1,10 @@
-"""Photographs with weak labels: 2D joints, side, rough 3D joints; no intrinsics, no mesh.
+"""Photographs with weak labels as training samples; their meshes are fitted.
 
-Reads a folder with ``labels.jsonl`` (one JSON an image) and the images it names. Fields used:
-file, split, hands (keypoints2d, handedness, handedness_reliable, world, world_reliable,
-reliability, box), ignore_boxes, boxes_exhaustive, negative, set.
+The labels hold 2D joints, side and rough 3D joints, but no intrinsics and no mesh.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,47 +13,19 @@ import numpy as np
 from tqdm import tqdm
 
 from hand_perception.data.mesh_fitting import MeshFit, fit_meshes
+from hand_perception.data.photograph_labels import (
+    LabelledHand,
+    LabelledPhotograph,
+    read_photographs,
+)
 from hand_perception.data.sample import HandLabels, Sample
 from hand_perception.errors import DataError
-from hand_perception.hands import Camera
+from hand_perception.hands import NUM_KEYPOINTS, Camera, Side
 from hand_perception.template import Template
 
 # A fitted mesh whose joints miss the labels by more than this share of the box teaches nothing.
 MAX_FIT_RESIDUAL = 0.045
-
-
-@dataclass
-class Photograph:
-    """One labelled photograph; ``hands`` are the JSON's own records."""
-
-    file: str
-    set: str
-    hands: list[dict]
-    ignore_boxes: list[dict]
-    exhaustive: bool
-    negative: bool
-
-
-def read_labels(root: str | Path, split: str) -> list[Photograph]:
-    """Raises DataError when the folder has no labels."""
-    path = Path(root) / "labels.jsonl"
-    if not path.is_file():
-        raise DataError(f"{path} is missing: point --photographs at a folder with labels.jsonl")
-    photographs = []
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
-        if row["split"] == split:
-            photographs.append(
-                Photograph(
-                    row["file"],
-                    row["set"],
-                    row["hands"],
-                    row["ignore_boxes"],
-                    row["boxes_exhaustive"],
-                    row["negative"],
-                )
-            )
-    return photographs
+FITTED_AT_ONCE = 500
 
 
 @dataclass
@@ -64,14 +33,14 @@ class Photographs:
     """A split as training samples, images held in memory as files are read."""
 
     root: Path
-    photographs: list[Photograph]
+    photographs: list[LabelledPhotograph]
     labels: list[HandLabels]
     _files: dict[int, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def load(cls, root: str | Path, split: str, template: Template, cache: Path) -> Photographs:
         """``cache``: an .npz where the fitted meshes are kept, since fitting takes minutes."""
-        photographs = read_labels(root, split)
+        photographs = read_photographs(Path(root), split)
         fits = _cached_fits(photographs, template, cache)
         labels, at = [], 0
         for photograph in photographs:
@@ -104,60 +73,52 @@ class Photographs:
             image=cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
             camera=Camera.assumed(width, height),
             hands=self.labels[index],
-            ignore_boxes=_boxes(photograph.ignore_boxes),
+            ignore_boxes=photograph.ignore_boxes.astype(np.float32),
             exhaustive=photograph.exhaustive,
         )
 
 
-def _cached_fits(photographs: list[Photograph], template: Template, cache: Path) -> MeshFit:
+def _cached_fits(photographs: list[LabelledPhotograph], template: Template, cache: Path) -> MeshFit:
+    """Fits of all hands in order; those without side or 3D joints have an infinite residual."""
     hands = [hand for photograph in photographs for hand in photograph.hands]
     if cache.is_file():
         with np.load(cache, allow_pickle=False) as stored:
             fits = MeshFit(stored["vertices"], stored["joints"], stored["residual"])
         if len(fits.residual) == len(hands):
             return fits
-    joints2d = np.array([hand["keypoints2d"] for hand in hands], np.float64)
-    world = np.array([hand["world"] for hand in hands], np.float64)
-    is_left = np.array([hand["handedness"] == "Left" for hand in hands])
-    parts = [
-        fit_meshes(template, joints2d[k], world[k], is_left[k])
-        for k in tqdm(
-            np.array_split(np.arange(len(hands)), max(1, len(hands) // 500)), "fit meshes"
-        )
-    ]
     fits = MeshFit(
-        *(
-            np.concatenate([getattr(p, n) for p in parts])
-            for n in ("vertices", "joints", "residual")
-        )
+        np.zeros((len(hands), len(template.vertices), 3), np.float16),
+        np.zeros((len(hands), NUM_KEYPOINTS, 3), np.float32),
+        np.full(len(hands), np.inf, np.float32),
     )
+    able = [k for k, hand in enumerate(hands) if hand.world is not None and hand.side is not None]
+    for start in tqdm(range(0, len(able), FITTED_AT_ONCE), "fit meshes"):
+        chunk = able[start : start + FITTED_AT_ONCE]
+        part = _fit(template, [hands[k] for k in chunk])
+        for name in ("vertices", "joints", "residual"):
+            getattr(fits, name)[chunk] = getattr(part, name)
     cache.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        cache, vertices=fits.vertices.astype(np.float16), joints=fits.joints, residual=fits.residual
-    )
+    np.savez(cache, vertices=fits.vertices, joints=fits.joints, residual=fits.residual)
     return fits
 
 
-def _labels(photograph: Photograph, fits: MeshFit, rows: slice) -> HandLabels:
+def _fit(template: Template, hands: list[LabelledHand]) -> MeshFit:
+    joints2d = np.array([hand.keypoints2d for hand in hands])
+    world = np.array([hand.world for hand in hands])
+    return fit_meshes(template, joints2d, world, np.array([h.side is Side.LEFT for h in hands]))
+
+
+def _labels(photograph: LabelledPhotograph, fits: MeshFit, rows: slice) -> HandLabels:
     hands = photograph.hands
+    signs = {Side.LEFT: -1, Side.RIGHT: 1, None: 0}
     count = len(hands)
-    sides = {"Left": -1.0, "Right": 1.0}
-    known = np.array([h["handedness_reliable"] for h in hands], bool).reshape(count)
-    side = np.array([sides[h["handedness"]] for h in hands], np.float32).reshape(count)
-    trusted = np.array([h["reliability"] == "high" for h in hands], bool).reshape(count)
-    world = np.array([h["world_reliable"] for h in hands], bool).reshape(count)
-    has_mesh = known & world & (fits.residual[rows] < MAX_FIT_RESIDUAL)
     return HandLabels(
-        keypoints2d=np.array([h["keypoints2d"] for h in hands], np.float32).reshape(count, 21, 2),
-        weight2d=np.where(trusted, 1.0, 0.5).astype(np.float32),
+        keypoints2d=np.array([h.keypoints2d for h in hands], np.float32).reshape(count, 21, 2),
+        weight2d=np.array([1.0 if h.reliable else 0.5 for h in hands], np.float32),
         joints3d=fits.joints[rows].astype(np.float32),
         vertices=fits.vertices[rows].astype(np.float32),
-        weight3d=np.where(has_mesh, 0.5, 0.0).astype(np.float32),
+        weight3d=np.where(fits.residual[rows] < MAX_FIT_RESIDUAL, 0.5, 0.0).astype(np.float32),
         translation=np.zeros((count, 3), np.float32),
         metric=np.zeros(count, bool),
-        side=np.where(known, side, 0.0).astype(np.float32),
+        side=np.array([signs[h.side] for h in hands], np.float32),
     )
-
-
-def _boxes(records: list[dict]) -> np.ndarray:
-    return np.array([r["box"] for r in records], np.float32).reshape(-1, 4)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 
+from hand_perception.data.photograph_labels import read_photographs
 from hand_perception.errors import DataError
 from hand_perception.evaluation import photographs, report, synthetic, video
 from hand_perception.evaluation.predictions import read_predictions, reconstruct
@@ -60,7 +61,7 @@ def evaluate(args: argparse.Namespace, load: Load) -> int:
 
 
 def _real(args: argparse.Namespace, load: Load) -> tuple[str, report.Rows]:
-    chosen = _evenly(photographs.read_photographs(args.data), args.limit)
+    chosen = _evenly(read_photographs(args.data), args.limit)
     files = [photograph.file for photograph in chosen]
     if args.predictions:
         predictions = read_predictions(args.predictions, files)

@@ -15,13 +15,11 @@ Protocol, on the val split at score >= 0.5:
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from hand_perception.errors import DataError
+from hand_perception.data.photograph_labels import LabelledPhotograph
 from hand_perception.evaluation.metrics import (
     covered,
     match_boxes,
@@ -30,63 +28,12 @@ from hand_perception.evaluation.metrics import (
     pck,
 )
 from hand_perception.evaluation.predictions import Predictions
-from hand_perception.hands import NUM_KEYPOINTS, Hand, Side
+from hand_perception.hands import NUM_KEYPOINTS, Hand
 
 MIN_IOU = 0.3
 MIN_SCORE = 0.5
 LARGE_PX = 48
 THRESHOLDS = (0.05, 0.1, 0.15)
-
-
-@dataclass(frozen=True)
-class LabelledHand:
-    """box: [4], keypoints2d: [21, 2] pixels. side: None where the label is not reliable."""
-
-    box: np.ndarray
-    keypoints2d: np.ndarray
-    side: Side | None
-    reliable: bool
-
-
-@dataclass(frozen=True)
-class LabelledPhotograph:
-    """exhaustive: no hand outside of ``hands`` and ``ignore_boxes`` [M, 4]."""
-
-    file: str
-    set: str
-    hands: list[LabelledHand]
-    ignore_boxes: np.ndarray
-    exhaustive: bool
-    negative: bool
-
-
-def read_photographs(root: Path, split: str = "val") -> list[LabelledPhotograph]:
-    """Raises DataError when ``labels.jsonl`` is missing or has another layout."""
-    path = root / "labels.jsonl"
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        photographs = [_photograph(row) for row in rows if row["split"] == split]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} does not hold labels ({error!r}): check --data") from error
-    if not photographs:
-        raise DataError(f"{path} has no picture of the {split} split: check --data")
-    return photographs
-
-
-def _photograph(row: dict) -> LabelledPhotograph:
-    hands = [
-        LabelledHand(
-            box=np.array(hand["box"]),
-            keypoints2d=np.array(hand["keypoints2d"]),
-            side=Side(hand["handedness"].lower()) if hand["handedness_reliable"] else None,
-            reliable=hand["reliability"] == "high",
-        )
-        for hand in row["hands"]
-    ]
-    ignored = np.array([ignore["box"] for ignore in row["ignore_boxes"]]).reshape(-1, 4)
-    return LabelledPhotograph(
-        row["file"], row["set"], hands, ignored, row["boxes_exhaustive"], row["negative"]
-    )
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hand_perception.data.photograph_labels import LabelledPhotograph
 from hand_perception.evaluation.metrics import mean
-from hand_perception.evaluation.photographs import (
-    MIN_SCORE,
-    LabelledPhotograph,
-    Outcomes,
-)
+from hand_perception.evaluation.photographs import MIN_SCORE, Outcomes
 from hand_perception.evaluation.predictions import Predictions
 from hand_perception.evaluation.report import contact_sheet
 from hand_perception.hands import BONES, Camera

@@ -1,0 +1,43 @@
+import json
+
+import numpy as np
+import pytest
+
+from hand_perception.data.photograph_labels import read_photographs
+from hand_perception.errors import DataError
+from hand_perception.hands import Side
+
+DIAGONAL = np.linspace((0, 0), (100, 50), 21)
+
+
+def test_reads_the_layout(tmp_path):
+    hand = {
+        "keypoints2d": DIAGONAL.tolist(),
+        "box": [0, 0, 100, 50],
+        "handedness": "Left",
+        "handedness_reliable": True,
+        "reliability": "medium",
+    }
+    row = {
+        "file": "images/a.webp",
+        "set": "s",
+        "split": "val",
+        "hands": [hand],
+        "ignore_boxes": [{"box": [1, 2, 3, 4], "reason": "covered"}],
+        "boxes_exhaustive": True,
+        "negative": False,
+    }
+    other = row | {"split": "train"}
+    (tmp_path / "labels.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(other)}\n")
+    (photo,) = read_photographs(tmp_path)
+    assert photo.hands[0].side is Side.LEFT and not photo.hands[0].reliable
+    assert photo.hands[0].world is None
+    np.testing.assert_array_equal(photo.ignore_boxes, [(1, 2, 3, 4)])
+
+
+@pytest.mark.parametrize("content", [None, "not json", '{"file": "a", "split": "val"}', "[]", ""])
+def test_other_layouts_are_errors(content, tmp_path):
+    if content is not None:
+        (tmp_path / "labels.jsonl").write_text(content)
+    with pytest.raises(DataError, match="check the folder"):
+        read_photographs(tmp_path)
