@@ -101,6 +101,58 @@ def test_dex_retargeting_agrees_with_its_own_constants(side):
         np.testing.assert_allclose(dex_retargeting_joints(hand), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("side", SIDES)
+def test_dex_retargeting_finds_the_angles_of_a_finger(side, tmp_path):
+    config = pytest.importorskip(
+        "dex_retargeting.retargeting_config",
+        reason="needs dex-retargeting and what it needs: pip install dex-retargeting six",
+    )
+    lengths, angles = (0.045, 0.027, 0.022), np.array([0.5, 0.8, 0.4])
+    across = 0.03 if side is Side.RIGHT else -0.03
+    # A robot of one finger in the operator's axes, which bends about y, out of the palm.
+    links = [f'<link name="{name}"/>' for name in ("palm", "b0", "b1", "b2", "tip")]
+    for k, (parent, child, at) in enumerate(
+        (
+            ("palm", "b0", (0, across, 0.09)),
+            ("b0", "b1", (0, 0, lengths[0])),
+            ("b1", "b2", (0, 0, lengths[1])),
+            ("b2", "tip", (0, 0, lengths[2])),
+        )
+    ):
+        kind = "revolute" if k < 3 else "fixed"
+        links.append(
+            f'<joint name="j{k}" type="{kind}"><parent link="{parent}"/><child link="{child}"/>'
+            f'<origin xyz="{at[0]} {at[1]} {at[2]}"/><axis xyz="0 1 0"/>'
+            '<limit lower="-0.3" upper="1.8" effort="1" velocity="1"/></joint>'
+        )
+    urdf = tmp_path / "finger.urdf"
+    urdf.write_text(f'<robot name="finger">{"".join(links)}</robot>')
+    # The same finger on a human hand, anyhow turned.
+    points = some_points(1)
+    points[5] = (0, across, 0.09)
+    for k, (length, angle) in enumerate(zip(lengths, np.cumsum(angles), strict=True)):
+        points[6 + k] = points[5 + k] + length * np.array([np.sin(angle), 0, np.cos(angle)])
+    joints = dex_retargeting_joints(hand_with(points, side, seed=2))
+
+    indices = np.array([[0, 0, 0], [6, 7, 8]])
+    retargeting = config.RetargetingConfig(
+        type="vector",
+        urdf_path=str(urdf),
+        target_link_human_indices=indices,
+        target_origin_link_names=["palm"] * 3,
+        target_task_link_names=["b1", "b2", "tip"],
+        normal_delta=0.0,
+        low_pass_alpha=1.0,
+    ).build()
+    retargeting.optimizer.opt.set_ftol_abs(1e-14)  # by default it stops within 8 degrees
+    names = retargeting.joint_names
+    for _ in range(20):  # each call ends where progress is slow
+        found = retargeting.retarget(joints[indices[1]] - joints[indices[0]])
+    order = [names.index(f"j{k}") for k in range(3)]
+    # Single precision of 0.2 m (1.5e-8 m) over the last bone's 22 mm, of three joints.
+    np.testing.assert_allclose(found[order], angles, atol=3e-6)
+
+
 @pytest.mark.parametrize("convert", [dex_retargeting_joints, geort_joints])
 def test_hands_without_a_frame_are_refused(convert):
     line = np.linspace(0, 0.1, 21)[:, None] * np.ones(3)
