@@ -24,7 +24,6 @@ from hand_perception.geometry import quaternion_xyzw
 from hand_perception.hands import FINGERS, MIDDLE_MCP, NUM_KEYPOINTS, WRIST, Hand, Pose, Side
 from hand_perception.template import KEYPOINT_OF_JOINT, TIP_KEYPOINTS, Template
 
-NUM_JOINTS = 16
 # Per finger, in the order of Articulation.angles.
 _THUMB_ANGLES = ("cmc_flexion", "cmc_abduction", "mcp_flexion", "ip_flexion")
 _FINGER_ANGLES = ("mcp_flexion", "mcp_abduction", "pip_flexion", "dip_flexion")
@@ -46,10 +45,6 @@ _CLOSED_SPREAD = 0.85
 _TWIST_LIMITS = np.radians([40.0, 20.0, 20.0, 20.0, 20.0])
 # Away from the middle finger, whose own abduction counts towards the thumb; the rig's is radial.
 _AWAY = np.array([1.0, 1.0, 1.0, -1.0, -1.0])
-_MIRROR = np.array([-1.0, 1.0, 1.0])
-# The regressed keypoints leave the skeleton's joints by up to a millimetre as the skin bends. The
-# second pass takes that into account with the first one's pose.
-_PASSES = 2
 _MIN_PALM_M = 1e-3
 # Below this share of the template's length a bone's direction is noise; it counts as straight.
 _MIN_BONE = 0.1
@@ -92,7 +87,7 @@ def articulate(hand: Hand, template: Template) -> Articulation:
     """
     rig = _rig(_ById(template))
     keypoints, vertices = _checked(hand, template)
-    mirror = _MIRROR if hand.side is Side.LEFT else np.ones(3)
+    mirror = _mirror(hand.side)
     keypoints, vertices = keypoints * mirror, vertices * mirror
 
     moments = (rig.moments @ vertices).reshape(-1, 3, 3).swapaxes(-1, -2)
@@ -100,22 +95,20 @@ def articulate(hand: Hand, template: Template) -> Articulation:
     # From here on in the palm's axes, from the wrist.
     seen = (keypoints - keypoints[0]) @ orientation
     moments = orientation.T @ moments[1:]
-    pose = _Pose.rest()
-    offsets = rig.rest_offsets
-    for _ in range(_PASSES):
-        pose = _solve(rig, seen - offsets, moments, pose)
-        offsets, pose.twist_error = _compare(rig, pose)
+    pose = _solve(rig, seen - rig.rest_offsets, moments, np.zeros(5), np.zeros(5))
+    # Keypoints are skin: they leave the skeleton's joints by up to a millimetre as a finger bends.
+    # The first pose tells by how much.
+    offsets, twist_error = _compare(rig, pose)
+    pose = _solve(rig, seen - offsets, moments, pose.twist, twist_error)
 
     rotations = np.concatenate([rig.to_wrist(orientation)[None], pose.local])
     origin = keypoints[0] - orientation @ rig.wrist_offset
-    wrist = Pose(orientation * mirror * mirror[:, None], origin * mirror)
+    abduction = (_AWAY * pose.abduction)[:, None]
     return Articulation(
         hand.side,
-        rotations * mirror * mirror[:, None],
-        wrist,
-        np.concatenate(
-            [pose.flexion[:, :1], _AWAY[:, None] * pose.abduction[:, None], pose.flexion[:, 1:]], 1
-        ).ravel(),
+        _reflected(rotations, mirror),
+        Pose(_reflected(orientation, mirror), origin * mirror),
+        np.concatenate([pose.flexion[:, :1], abduction, pose.flexion[:, 1:]], axis=1).ravel(),
         pose.scales,
     )
 
@@ -127,12 +120,11 @@ def pose_template(articulation: Articulation, template: Template) -> tuple[np.nd
     grows with the palm.
     """
     rig = _rig(_ById(template))
-    mirror = _MIRROR if articulation.side is Side.LEFT else np.ones(3)
-    local = articulation.rotations[1:] * mirror * mirror[:, None]
+    mirror = _mirror(articulation.side)
+    local = _reflected(articulation.rotations[1:], mirror)
     maps, joints, _ = _forward(rig, local, articulation.bone_scales)
     vertices = rig.skinning @ _stacked(maps, joints)
-    orientation = articulation.wrist.rotation * mirror * mirror[:, None]
-    placed = (vertices @ orientation.T) * mirror + articulation.wrist.translation
+    placed = (vertices * mirror) @ articulation.wrist.rotation.T + articulation.wrist.translation
     return placed.astype(np.float32), (template.regressor @ placed).astype(np.float32)
 
 
@@ -142,11 +134,11 @@ def joint_axes(articulation: Articulation, template: Template) -> np.ndarray:
     x is the flexion axis, y points out of the back of the hand, -z along the bone, on either side.
     """
     rig = _rig(_ById(template))
-    mirror = _MIRROR if articulation.side is Side.LEFT else np.ones(3)
-    local = articulation.rotations[1:] * mirror * mirror[:, None]
+    mirror = _mirror(articulation.side)
+    local = _reflected(articulation.rotations[1:], mirror)
     _, _, turns = _forward(rig, local, articulation.bone_scales)
     axes = np.concatenate([rig.wrist_frame[None], (turns @ rig.frames).reshape(-1, 3, 3)])
-    return articulation.wrist.rotation @ (axes * mirror * mirror[:, None])
+    return articulation.wrist.rotation @ _reflected(axes, mirror)
 
 
 def axis_angle(rotations: np.ndarray) -> np.ndarray:
@@ -155,6 +147,16 @@ def axis_angle(rotations: np.ndarray) -> np.ndarray:
     sine = np.linalg.norm(quaternion[..., :3], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, quaternion[..., 3:])
     return quaternion[..., :3] * np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0)
+
+
+def _mirror(side: Side) -> np.ndarray:
+    """What positions are multiplied with to make a right hand, or a left one again."""
+    return np.array([-1.0 if side is Side.LEFT else 1.0, 1.0, 1.0])
+
+
+def _reflected(matrices: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+    """Rotations [..., 3, 3] as seen in the mirror: still rotations."""
+    return matrices * mirror * mirror[:, None]
 
 
 # -- input -----------------------------------------------------------------------------------------
@@ -190,30 +192,29 @@ def _palm_rotation(moment: np.ndarray) -> np.ndarray:
 # -- inverse kinematics ----------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Pose:
     """Five fingers in the rig's signs: flexion [5, 3], abduction and twist [5] of the first joint,
-    local rotations [15, 3, 3], scales [20]; twist_error [5]: what the twist measured on the skin of
-    this very pose is off by.
-    """
+    local rotations [15, 3, 3], scales [20]."""
 
     flexion: np.ndarray
     abduction: np.ndarray
     twist: np.ndarray
     local: np.ndarray
     scales: np.ndarray
-    twist_error: np.ndarray
-
-    @classmethod
-    def rest(cls) -> _Pose:
-        local = np.broadcast_to(np.eye(3), (NUM_JOINTS - 1, 3, 3))
-        return cls(np.zeros((5, 3)), np.zeros(5), np.zeros(5), local, np.ones(20), np.zeros(5))
 
 
-def _solve(rig: _Rig, joints: np.ndarray, moments: np.ndarray, last: _Pose) -> _Pose:
+def _solve(
+    rig: _Rig,
+    joints: np.ndarray,
+    moments: np.ndarray,
+    twist: np.ndarray,
+    twist_error: np.ndarray,
+) -> _Pose:
     """Angles of all fingers from joints and tips [21, 3] in the palm's axes, from the wrist.
 
-    moments: [5, 3, 3] of the skin around the first bones.
+    moments: [5, 3, 3] of the skin around the first bones. twist: [5], a first estimate.
+    twist_error: [5], by how much the skin shows too much twist.
     """
     chain = joints[1:].reshape(5, 4, 3)
     bones = np.diff(chain, axis=1)
@@ -225,14 +226,14 @@ def _solve(rig: _Rig, joints: np.ndarray, moments: np.ndarray, last: _Pose) -> _
     frames = rig.frames[:, 0]
     local = np.empty((5, 3, 3, 3))
     flexion = np.empty((5, 3))
-    rest = (_about_z(last.twist) @ rig.directions[:, 0, :, None])[..., 0]
+    rest = (_about_z(twist) @ rig.directions[:, 0, :, None])[..., 0]
     bone = (bones[:, None, 0] @ frames)[:, 0] / np.maximum(lengths[:, :1], 1e-6)
     bone = np.where(straight[:, :1], rest, bone)
     abduction = _abduction(bone, rest)
     upright = (_about_y(-abduction) @ bone[..., None])[..., 0]
     flexion[:, 0] = _flexion(upright, rest, rig.flexion_limits[:, 0])
     swing = _about_y(abduction) @ _about_x(-flexion[:, 0])
-    twist = _twist(swing, frames, moments) - last.twist_error
+    twist = _twist(swing, frames, moments) - twist_error
     twist = np.clip(twist, -_TWIST_LIMITS, _TWIST_LIMITS)
     local[:, 0] = swing @ _about_z(twist)
     turn = frames @ local[:, 0] @ frames.swapaxes(-1, -2)
@@ -245,7 +246,7 @@ def _solve(rig: _Rig, joints: np.ndarray, moments: np.ndarray, last: _Pose) -> _
         flexion[:, k] = _flexion(bone, rest, rig.flexion_limits[:, k])
         local[:, k] = _about_x(-flexion[:, k])
         turn = turn @ frames @ local[:, k] @ frames.swapaxes(-1, -2)
-    return _Pose(flexion, abduction, twist, local.reshape(-1, 3, 3), scales.ravel(), np.zeros(5))
+    return _Pose(flexion, abduction, twist, local.reshape(-1, 3, 3), scales.ravel())
 
 
 def _abduction(bone: np.ndarray, rest: np.ndarray) -> np.ndarray:

@@ -49,11 +49,11 @@ def any_rotation(seed: int) -> np.ndarray:
 def posed(angles: dict[str, float], side: Side = Side.RIGHT, scales=None, seed=0) -> Articulation:
     """The articulation with the named angles; the others are zero."""
     values = np.array([angles.get(name, 0.0) for name in ANGLE_NAMES])
-    flexion_y = [-1.0 if side is Side.LEFT else 1.0]
+    to_thumb = 1 if side is Side.RIGHT else -1
     rotations = [any_rotation(seed)]
     for finger, (f1, a, f2, f3) in enumerate(values.reshape(5, 4)):
-        radial = (1 if finger < 3 else -1) * flexion_y[0]
-        rotations += [about(1, radial * a) @ about(0, -f1), about(0, -f2), about(0, -f3)]
+        turn = to_thumb * a if finger < 3 else -to_thumb * a
+        rotations += [about(1, turn) @ about(0, -f1), about(0, -f2), about(0, -f3)]
     frame = TEMPLATE.joint_frames[0].astype(float)
     if side is Side.LEFT:
         frame = frame * MIRROR * MIRROR[:, None]
