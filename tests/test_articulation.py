@@ -106,6 +106,19 @@ def test_each_joint_alone(side, name):
 
 
 @pytest.mark.parametrize("side", SIDES)
+def test_joints_at_the_ends_of_both_ranges(side):
+    """An opposed thumb spreads although it is flexed; a knuckle bends past the right angle, where
+    the bone points back."""
+    opposed = {"thumb_cmc_flexion": np.radians(48), "thumb_cmc_abduction": np.radians(38)}
+    fist = {"ring_mcp_flexion": np.radians(94), "ring_mcp_abduction": np.radians(4)}
+    found = articulate(hand_of(posed(opposed | fist, side)), TEMPLATE)
+    angles = dict(zip(ANGLE_NAMES, found.angles, strict=True))
+    for name in (*opposed, "ring_mcp_flexion"):
+        assert abs(angles[name] - (opposed | fist)[name]) < ANGLE_TOLERANCE, name
+    assert abs(angles["ring_mcp_abduction"]) < np.radians(30 * 0.15) + 1e-9
+
+
+@pytest.mark.parametrize("side", SIDES)
 def test_flexion_is_towards_the_palm_and_abduction_away_from_the_middle_finger(side):
     _, rest = pose_template(posed({}, side), TEMPLATE)
     frame = wrist_frame(rest, side).rotation
