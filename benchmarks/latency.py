@@ -74,7 +74,8 @@ def measure(folder: ModelFolder, backend: OnnxRuntimeBackend, image, hands: int,
         decoded = backend.decode(detected, chosen) if hands else None
         marks.append(time.perf_counter())
         if decoded is not None:
-            build_hands(detected, chosen, decoded, fit, folder.image_size, camera, template)
+            size = folder.image_size
+            build_hands(detected, chosen, decoded, fit, size, camera, template, 0.0)
         marks.append(time.perf_counter())
         names = ("preprocess", "detector", "decoder", "postprocess")
         for name, a, b in zip(names, marks, marks[1:], strict=False):

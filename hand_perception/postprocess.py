@@ -10,8 +10,10 @@ from hand_perception.imaging import Letterbox
 from hand_perception.runtime.backend import Decoded, Detected
 from hand_perception.template import Template
 
-# The detector's queries rarely repeat a hand; this removes the rest.
+# The detector's queries rarely repeat a hand; these remove the rest: boxes that overlap this much
+# before the decoder, joints that lie this close (in box sides, on average) after it.
 NMS_IOU = 0.6
+SAME_JOINTS = 0.2
 MAX_HANDS = 10
 # A joint is as uncertain as its 2D and its projected 3D position disagree, in box sides.
 AGREEMENT = 0.06
@@ -20,8 +22,12 @@ CERTAIN_VOLUME = 0.5
 
 
 def choose_hands(detected: Detected, score_threshold: float) -> np.ndarray:
-    """Query filtering at inference (HandOS 3.3): indices [H] by score, best first."""
-    candidates = np.flatnonzero(detected.scores >= score_threshold)
+    """Query filtering at inference (HandOS 3.3): indices [H] by detector score, best first.
+
+    A hand's score is the geometric mean of detector score and presence, which is at most one:
+    below the threshold squared no query can reach it.
+    """
+    candidates = np.flatnonzero(detected.scores >= score_threshold**2)
     boxes = corners(detected.boxes[candidates])
     kept = nms(boxes, detected.scores[candidates], NMS_IOU)[:MAX_HANDS]
     return candidates[kept]
@@ -41,8 +47,10 @@ def build_hands(
     canvas: int,
     camera: Camera,
     template: Template,
+    score_threshold: float,
 ) -> list[Hand]:
-    """canvas: side of the square network image in pixels."""
+    """Hands with that score or more, best first. canvas: side of the network's image in pixels."""
+    scores = np.sqrt(detected.scores[chosen].astype(np.float64) * decoded.presence)
     # 0..1 over the canvas to pixel centres.
     joints2d = letterbox.points_to_image(decoded.joints2d.astype(np.float64) * canvas - 0.5)
     boxes = corners(detected.boxes[chosen].astype(np.float64)) * canvas - 0.5
@@ -51,15 +59,27 @@ def build_hands(
     boxes = np.clip(boxes, -0.5, limit)
     return [
         _build_hand(
-            float(detected.scores[query]),
+            float(scores[k]),
             boxes[k],
             joints2d[k],
             decoded.vertices[k].astype(np.float64),
             camera,
             template,
         )
-        for k, query in enumerate(chosen)
+        for k in _distinct(scores, joints2d, boxes)
+        if scores[k] >= score_threshold
     ]
+
+
+def _distinct(scores: np.ndarray, joints2d: np.ndarray, boxes: np.ndarray) -> list[int]:
+    """Indices by score, best first, without those that repeat a better one's joints."""
+    sizes = (boxes[:, 2:] - boxes[:, :2]).max(-1)
+    kept: list[int] = []
+    for k in np.argsort(-scores, kind="stable"):
+        distances = np.linalg.norm(joints2d[kept] - joints2d[k], axis=-1).mean(-1)
+        if not np.any(distances < SAME_JOINTS * sizes[k]):
+            kept.append(int(k))
+    return kept
 
 
 def side_of(vertices: np.ndarray, template: Template) -> tuple[Side, float]:

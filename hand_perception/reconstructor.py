@@ -71,7 +71,14 @@ class HandReconstructor:
             decoded = self._backend.decode(detected, chosen)
             decoded_at = time.perf_counter()
             hands = build_hands(
-                detected, chosen, decoded, fit, self._folder.image_size, camera, self.topology
+                detected,
+                chosen,
+                decoded,
+                fit,
+                self._folder.image_size,
+                camera,
+                self.topology,
+                score_threshold,
             )
         done = time.perf_counter()
         stages = {

@@ -21,8 +21,11 @@ def found(boxes, scores) -> Detected:
 
 def test_low_scores_and_repeats_are_left_out_best_first():
     same = [0.3, 0.3, 0.2, 0.2]
-    detected = found([same, [0.7, 0.7, 0.2, 0.2], same, [0.5, 0.1, 0.1, 0.1]], [0.6, 0.9, 0.8, 0.4])
-    assert choose_hands(detected, 0.5).tolist() == [1, 2]
+    detected = found(
+        [same, [0.7, 0.7, 0.2, 0.2], same, [0.5, 0.1, 0.1, 0.1]], [0.6, 0.9, 0.8, 0.45]
+    )
+    # A score of 0.45 could at best become sqrt(0.45) = 0.67.
+    assert choose_hands(detected, 0.7).tolist() == [1, 2]
 
 
 def test_side_is_the_sign_of_the_volume():
@@ -40,13 +43,14 @@ def test_true_joints_and_intrinsics_give_the_true_place(mesh, side):
     letterbox = Letterbox.fit(640, 480, (320, 320))
     # Network coordinates: 0..1 over the canvas, pixel centres half a pixel in.
     joints2d = (letterbox.points_to_network(pixels) + 0.5) / 320
-    decoded = Decoded(joints2d[None], mesh[None], np.zeros((1, 3)))
-    detected = found([[0.5, 0.4, 0.2, 0.2]], [0.9])
-    (hand,) = build_hands(detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE)
+    decoded = Decoded(joints2d[None], mesh[None], np.zeros((1, 3)), np.ones(1))
+    detected = found([[0.5, 0.4, 0.2, 0.2]], [0.81])
+    (hand,) = build_hands(detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE, 0.5)
     assert hand.side is side and hand.metric and hand.topology == "open778"
     # Exact input: what is left is float32 of metres, 0.7 * 2^-23 through the regressor's sums.
     np.testing.assert_allclose(hand.vertices, mesh + place, atol=2e-6)
     np.testing.assert_allclose(hand.keypoints2d, pixels, atol=1e-3)
+    assert hand.score == pytest.approx(0.9)  # the root of 0.81 times a presence of 1
     np.testing.assert_allclose(hand.confidences, 0.9, atol=1e-3)
     np.testing.assert_allclose(hand.wrist.translation, hand.keypoints3d[0], atol=1e-6)
 
@@ -57,8 +61,32 @@ def test_joints_that_contradict_the_mesh_lose_confidence():
     pixels[8] += 60  # one fingertip elsewhere
     letterbox = Letterbox.fit(640, 480, (320, 320))
     decoded = Decoded(
-        ((letterbox.points_to_network(pixels) + 0.5) / 320)[None], ABOUT_MCP[None], np.zeros((1, 3))
+        ((letterbox.points_to_network(pixels) + 0.5) / 320)[None],
+        ABOUT_MCP[None],
+        np.zeros((1, 3)),
+        np.ones(1),
     )
-    detected = found([[0.5, 0.4, 0.2, 0.2]], [0.9])
-    (hand,) = build_hands(detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE)
+    detected = found([[0.5, 0.4, 0.2, 0.2]], [0.81])
+    (hand,) = build_hands(detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE, 0.5)
     assert hand.confidences[8] < 0.1 < 0.8 < np.delete(hand.confidences, 8).min()
+
+
+def test_presence_decides_with_the_detector_and_repeats_are_dropped():
+    """Four candidates: a hand, the same joints again, a hand elsewhere, and an impostor."""
+    place = np.array([0.0, 0.0, 0.6])
+    pixels = project(TEMPLATE.regressor @ ABOUT_MCP + place, CAMERA)
+    letterbox = Letterbox.fit(640, 480, (320, 320))
+
+    def seen(shift):
+        return (letterbox.points_to_network(pixels + shift) + 0.5) / 320
+
+    joints2d = np.stack([seen((0, 0)), seen((4, 0)), seen((200, 0)), seen((-200, 0))])
+    presence = np.array([0.9, 0.9, 0.8, 0.1])
+    decoded = Decoded(joints2d, np.stack([ABOUT_MCP] * 4), np.zeros((4, 3)), presence)
+    boxes = [[0.5, 0.4, 0.3, 0.3]] * 4
+    detected = found(boxes, [0.9, 0.8, 0.5, 0.9])
+    hands = build_hands(
+        detected, np.arange(4), decoded, letterbox, 320, CAMERA, TEMPLATE, score_threshold=0.5
+    )
+    # sqrt(0.9 * 0.9), then sqrt(0.5 * 0.8); the impostor's sqrt(0.9 * 0.1) is below 0.5.
+    assert [hand.score for hand in hands] == pytest.approx([0.9, 0.4**0.5])

@@ -74,7 +74,8 @@ class Photographs:
             camera=Camera.assumed(width, height),
             hands=self.labels[index],
             ignore_boxes=photograph.ignore_boxes.astype(np.float32),
-            exhaustive=photograph.exhaustive,
+            # A negative was looked through for hands: all of it is background.
+            exhaustive=photograph.exhaustive or photograph.negative,
         )
 
 

@@ -34,7 +34,8 @@ class DetectorGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """instances [1, H, 2d], boxes [1, H, 4], feature maps -> joints2d, vertices (m), camera."""
+    """instances [1, H, 2d], boxes [1, H, 4], feature maps -> joints2d, vertices (m), camera,
+    presence [1, H] in 0..1 (all ones where the model has no such head)."""
 
     def __init__(self, model: HandOS) -> None:
         super().__init__()
@@ -47,4 +48,6 @@ class DecoderGraph(nn.Module):
         backbone = [named.get(f"backbone_{s}", empty) for s in (4, 8, 16, 32)]
         encoder = [named.get(f"encoder_{s}", empty) for s in (8, 16, 32)]
         out = self.decoder(backbone, encoder, instances, boxes)
-        return out.joints2d[-1], out.vertices[-1] * UNIT, out.camera[-1]
+        logits = out.presence
+        presence = torch.ones_like(boxes[..., 0]) if logits is None else logits.sigmoid()
+        return out.joints2d[-1], out.vertices[-1] * UNIT, out.camera[-1], presence

@@ -51,7 +51,7 @@ def export_model(model: HandOS, folder: Path, card: dict) -> dict[str, float]:
         {},
     )
     hands = {"instances": {1: "hands"}, "boxes": {1: "hands"}}
-    outputs = ["joints2d", "vertices", "camera"]
+    outputs = ["joints2d", "vertices", "camera", "presence"]
     _export(
         decoder,
         (instances[:, :3], boxes, *maps),

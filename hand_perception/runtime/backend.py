@@ -35,11 +35,13 @@ class Detected:
 @dataclass
 class Decoded:
     """For H hands: joints2d [H, 21, 2] in 0..1 of the canvas; vertices [H, 778, 3] in metres about
-    the middle MCP, camera axes; translation [H, 3]: the camera head's numbers."""
+    the middle MCP, camera axes; camera [H, 3]: the camera head's numbers; presence [H] in 0..1:
+    whether there is a hand at all."""
 
     joints2d: np.ndarray
     vertices: np.ndarray
     camera: np.ndarray
+    presence: np.ndarray
 
 
 class Backend(Protocol):

@@ -33,8 +33,8 @@ class OnnxRuntimeBackend:
         feed = dict(zip(self._features, detected.features, strict=True))
         feed["instances"] = detected.instances[None, chosen]
         feed["boxes"] = detected.boxes[None, chosen]
-        joints2d, vertices, camera = self._decoder.run(["joints2d", "vertices", "camera"], feed)
-        return Decoded(joints2d[0], vertices[0], camera[0])
+        outputs = ("joints2d", "vertices", "camera", "presence")
+        return Decoded(*(value[0] for value in self._decoder.run(outputs, feed)))
 
 
 def _session(folder: ModelFolder, graph: str, threads: int) -> onnxruntime.InferenceSession:

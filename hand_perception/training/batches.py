@@ -87,8 +87,10 @@ class StepBatches(Dataset):
         view = whole_image_view if self.recipe.view == "image" else hand_view
         for _ in range(20):
             source = self.sources[rng.choice(len(share), p=share)]
-            moved = view(source[int(rng.integers(len(source)))], size, rng)
-            if len(moved.hands) or self.recipe.view == "image":
+            sample = source[int(rng.integers(len(source)))]
+            moved = view(sample, size, rng)
+            # An image that lost its hands to the view teaches the decoder nothing.
+            if len(moved.hands) or not len(sample.hands) or self.recipe.view == "image":
                 break
         moved.image = recolour(moved.image, rng)
         return moved

@@ -19,6 +19,7 @@ class StageConfig:
     """One stage. ``detector``: the detector alone. ``joints``: it is frozen from here on, the 2D
     layers learn. ``mesh``: everything beside the detector learns (supplement VI.2's two stages).
     sizes: side of the square images, one drawn a batch. slots: hands an image at most.
+    impostors: queries an image that are no hands, for the decoder to tell them apart.
     sources: share of each source of images by name. every_layer: whether edge, normal and
     consistency terms apply to each interactive layer (the paper) or the last one only (cheaper).
     """
@@ -28,6 +29,7 @@ class StageConfig:
     batch_size: int = 16
     sizes: tuple[int, ...] = (192,)
     slots: int = 1
+    impostors: int = 1
     lr: float = 2e-3
     warmup: int = 100
     weight_decay: float = 1e-3

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hand_perception.models.handos.camera import project, translation
 from hand_perception.models.handos.decoder import UNIT, DecoderOutput
 from hand_perception.models.handos.detector import Detections
-from hand_perception.training.assignment import sim_ota
+from hand_perception.training.assignment import inside_ignored, sim_ota
 from hand_perception.training.batches import Batch
+from hand_perception.training.boxes import pairwise_iou
 from hand_perception.training.losses import (
     MeshTerms,
     heatmap_loss,
@@ -36,6 +38,7 @@ class LossWeights:
     oks_projection: float = 1.0
     consistency: float = 0.1
     camera: float = 1.0
+    presence: float = 1.0
 
 
 @dataclass
@@ -61,11 +64,7 @@ def choose_instances(found: Detections, batch: Batch, count: int) -> Instances:
     slot = hand.gather(1, chosen)
     valid = slot >= 0
     slot = slot.clamp(min=0)
-    expand = chosen[..., None].expand
-    queries = torch.cat(
-        [q.gather(1, expand(-1, -1, q.shape[-1])) for q in (found.q0, found.q6)], -1
-    )
-    boxes = found.boxes.gather(1, expand(-1, -1, 4))
+    queries, boxes = _take(found, chosen)
     truth = batch.boxes.gather(1, slot[..., None].expand(-1, -1, 4))
     noise = torch.randn_like(truth)
     jittered = torch.cat(
@@ -77,6 +76,40 @@ def choose_instances(found: Detections, batch: Batch, count: int) -> Instances:
     )
     own = (iou.gather(1, chosen) > 0.5) & (torch.rand_like(truth[..., 0]) < 0.6)
     return Instances(queries, torch.where(own[..., None], boxes, jittered), slot, valid)
+
+
+# Below this overlap with every hand a query is not one; above it, it may be a part of one.
+IMPOSTOR_IOU = 0.3
+
+
+def choose_impostors(found: Detections, batch: Batch, count: int) -> Instances:
+    """The best-scoring queries that are no hands, for the presence head; ``slot`` is unused.
+
+    Not valid: queries in ignored regions, and in images where hands may be unlabelled.
+    """
+    iou = (pairwise_iou(found.boxes, batch.boxes) * batch.present[:, None]).amax(-1)
+    known = ~inside_ignored(found.boxes[..., :2], batch.ignore)
+    known = known & (batch.background[:, None] == 1) & (iou < IMPOSTOR_IOU)
+    scores = found.logits.masked_fill(~known, -1e4)
+    chosen = scores.topk(count, dim=1).indices
+    queries, boxes = _take(found, chosen)
+    return Instances(queries, boxes, torch.zeros_like(chosen), known.gather(1, chosen))
+
+
+def _take(found: Detections, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """[Q0, Q6] and boxes of the chosen queries [B, K]."""
+    expand = chosen[..., None].expand
+    both = (found.q0, found.q6)
+    queries = torch.cat([q.gather(1, expand(-1, -1, q.shape[-1])) for q in both], -1)
+    return queries, found.boxes.gather(1, expand(-1, -1, 4))
+
+
+def presence_loss(presence: Tensor, hands: Tensor, impostors: Tensor) -> Tensor:
+    """Cross-entropy of presence logits [B, M + N]; validity of hands [B, M], impostors [B, N]."""
+    target = torch.cat([torch.ones_like(hands), torch.zeros_like(impostors)], 1).float()
+    valid = torch.cat([hands, impostors], 1).float()
+    error = F.binary_cross_entropy_with_logits(presence, target, valid, reduction="sum")
+    return error / valid.sum().clamp(min=1)
 
 
 def decoder_losses(

@@ -20,7 +20,12 @@ from hand_perception.template import load_template
 from hand_perception.training import checkpoint
 from hand_perception.training.batches import Batch, BatchRecipe, Source, StepBatches
 from hand_perception.training.config import StageConfig, TrainingConfig
-from hand_perception.training.decoder_objective import choose_instances, decoder_losses
+from hand_perception.training.decoder_objective import (
+    choose_impostors,
+    choose_instances,
+    decoder_losses,
+    presence_loss,
+)
 from hand_perception.training.detector_objective import PosePretext, detector_losses
 from hand_perception.training.distributed import Team
 from hand_perception.training.losses import MeshTerms
@@ -153,14 +158,16 @@ class Trainer:
         if learns:
             return detector_losses(found, batch, self.learner.pretext)
         chosen = choose_instances(found, batch, stage.slots)
+        impostors = choose_impostors(found, batch, stage.impostors)
         out = network.decoder(
             found.backbone,
             found.encoder,
-            chosen.queries,
-            chosen.boxes,
+            torch.cat([chosen.queries, impostors.queries], 1),
+            torch.cat([chosen.boxes, impostors.boxes], 1),
             with_mesh=stage.name == "mesh",
+            judged=stage.impostors,
         )
-        return decoder_losses(
+        losses = decoder_losses(
             out,
             chosen,
             batch,
@@ -169,6 +176,10 @@ class Trainer:
             self.config.losses,
             every_layer=stage.every_layer,
         )
+        if out.presence is not None:
+            presence = presence_loss(out.presence, chosen.valid, impostors.valid)
+            losses["presence"] = presence * self.config.losses.presence
+        return losses
 
     def _batches(self, index: int, start: int) -> Iterator[Batch]:
         stage = self.config.stages[index]

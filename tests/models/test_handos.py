@@ -39,7 +39,12 @@ def test_no_parameter_is_disconnected():
     found, out = run(model)
     total = sum(x.sum() for x in (*found.layer_boxes, *found.layer_logits, found.dense_boxes))
     total = total + found.dense_logits.sum() + sum(j.sum() for j in out.joints2d)
-    total = total + sum(v.square().sum() for v in out.vertices) + sum(c.sum() for c in out.camera)
+    total = (
+        total
+        + out.presence.sum()
+        + sum(v.square().sum() for v in out.vertices)
+        + sum(c.sum() for c in out.camera)
+    )
     total.backward()
     missing = [name for name, p in model.named_parameters() if p.grad is None]
     assert missing == []

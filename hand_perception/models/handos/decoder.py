@@ -31,6 +31,7 @@ class DecoderOutput:
     """joints2d: [B, M, 21, 2] in 0..1, one for the reference and one a layer.
     joints3d: [B, M, 21, 3]. vertices: [B, M, 778, 3] and camera: [B, M, 3], one an interactive
     layer; camera.py says what the three numbers are. heatmaps, grid: of the grid expansion.
+    presence: [B, M + judged], logits, of the grid expansion.
     """
 
     joints2d: list[Tensor] = field(default_factory=list)
@@ -39,6 +40,7 @@ class DecoderOutput:
     camera: list[Tensor] = field(default_factory=list)
     heatmaps: Tensor | None = None
     grid: Tensor | None = None
+    presence: Tensor | None = None
 
 
 class DecoderLayer(nn.Module):
@@ -128,15 +130,21 @@ class InteractiveDecoder(nn.Module):
         instances: Tensor,
         boxes: Tensor,
         with_mesh: bool = True,
+        judged: int = 0,
     ) -> DecoderOutput:
         """instances [B, M, 2 * detector_dim] = [Q0, Q6]; boxes [B, M, 4], cx, cy, w, h in 0..1.
 
         ``with_mesh=False`` stops after the 2D layers: the 2D model of supplement VI.2, which the
-        first stage of training uses.
+        first stage of training uses. The last ``judged`` slots are asked for their presence alone:
+        in training they are no hands.
         """
         fine, values = self._maps(backbone, encoder)
         joints = self.expansion(self.instance(instances), boxes, [fine, values[0]])
-        output = DecoderOutput(heatmaps=joints.heatmaps, grid=joints.grid)
+        presence = joints.presence
+        if judged:
+            boxes = boxes[:, :-judged]
+            joints = joints.first(boxes.shape[1])
+        output = DecoderOutput(heatmaps=joints.heatmaps, grid=joints.grid, presence=presence)
         output.joints2d.append(joints.boxes[..., :2])
 
         q, reference = joints.queries, joints.boxes

@@ -25,12 +25,20 @@ LIFT_SIGMA = 0.018
 
 @dataclass
 class JointQueries:
-    """queries [B, M, J, d], boxes [B, M, J, 4]; heatmaps [B, M, J, G*G] on grid [B, M, G*G, 2]."""
+    """queries [B, M, J, d], boxes [B, M, J, 4]; heatmaps [B, M, J, G*G] on grid [B, M, G*G, 2];
+    presence [B, M]: logit that there is a hand at all.
+    """
 
     queries: Tensor
     boxes: Tensor
     heatmaps: Tensor | None = None
     grid: Tensor | None = None
+    presence: Tensor | None = None
+
+    def first(self, slots: int) -> JointQueries:
+        """The first ``slots`` of M."""
+        whole = (self.queries, self.boxes, self.heatmaps, self.grid, self.presence)
+        return JointQueries(*(None if x is None else x[:, :slots] for x in whole))
 
 
 class LiteralExpansion(nn.Module):
@@ -56,6 +64,8 @@ class GridExpansion(nn.Module):
     Deformable attention weighs samples by the query alone, so a joint query that starts at the box
     centre has no evidence to move by. A small grid sampled inside the box gives each joint a
     heatmap, its soft-argmax the reference centre, and the pooled features a first look.
+
+    The same look tells a hand from what the detector took for one: ``presence``.
     """
 
     def __init__(self, dim: int, map_widths: list[int], grid_size: int) -> None:
@@ -78,6 +88,7 @@ class GridExpansion(nn.Module):
         )
         self.heatmap = nn.Conv2d(dim, NUM_KEYPOINTS, 1)
         self.pooled = nn.Linear(dim, dim)
+        self.presence = mlp(2 * dim, dim, 1)
 
     def forward(self, instances: Tensor, boxes: Tensor, maps: list[Tensor]) -> JointQueries:
         batch, slots = boxes.shape[:2]
@@ -96,11 +107,13 @@ class GridExpansion(nn.Module):
         probability = heatmaps.softmax(-1)
         pooled = torch.bmm(probability, x.transpose(1, 2))
         centre = torch.bmm(probability, grid.reshape(batch * slots, -1, 2))
+        summary = summary.reshape(batch, slots, -1)
+        presence = self.presence(torch.cat([summary, instances], -1))[..., 0]
         queries = (
             instances[:, :, None]
             + self.joint
             + self.pooled(pooled).reshape(batch, slots, NUM_KEYPOINTS, -1)
-            + summary.reshape(batch, slots, 1, -1)
+            + summary[:, :, None]
         )
         centre = centre.reshape(batch, slots, NUM_KEYPOINTS, 2)
         size = (boxes[:, :, None, 2:] * self.size).expand_as(centre)
@@ -109,6 +122,7 @@ class GridExpansion(nn.Module):
             torch.cat([centre, size], -1),
             heatmaps.reshape(batch, slots, NUM_KEYPOINTS, -1),
             grid,
+            presence,
         )
 
     def grid(self, boxes: Tensor) -> Tensor:
