@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -16,12 +16,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from hand_perception import messages
-from hand_perception.errors import CameraError, HandPerceptionError
+from hand_perception.articulation import Articulation, articulate
+from hand_perception.articulation_messages import joint_state
+from hand_perception.errors import CameraError, DataError, HandPerceptionError
 from hand_perception.frames import Calibrations, image_from_compressed, image_from_message
-from hand_perception.hands import Camera, Reconstruction
+from hand_perception.hands import Camera, Hand, Reconstruction, Side
 from hand_perception.markers import clearing_markers, hand_markers
-from hand_perception.messages import MessageTypes, Status, Topology
+from hand_perception.messages import MessageTypes, Status
 from hand_perception.parameters import NodeParameters
+from hand_perception.template import Template
 from hand_perception.tracking import HandTracker, TrackerParameters
 from hand_perception.worker import Frame, Reconstructor, Statistics, Tracker, Worker
 
@@ -47,11 +50,12 @@ MESH = Output("hands/mesh", "hand_perception/msg/HandMeshArray")
 KEYPOINTS = Output("hands/keypoints", "hand_perception/msg/HandKeypointsArray")
 TOPOLOGY = Output("hands/topology", "hand_perception/msg/HandTopology", latched=True)
 MARKERS = Output("hands/markers", "visualization_msgs/msg/MarkerArray")
+JOINT_STATES = Output("hands/joint_states", "sensor_msgs/msg/JointState")
 TF = Output("/tf", "tf2_msgs/msg/TFMessage")
 DIAGNOSTICS = Output("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
-OUTPUTS = (MESH, KEYPOINTS, TOPOLOGY, MARKERS, TF, DIAGNOSTICS)
+OUTPUTS = (MESH, KEYPOINTS, TOPOLOGY, MARKERS, JOINT_STATES, TF, DIAGNOSTICS)
 # What a lazy node works for.
-_RESULTS = (MESH, KEYPOINTS, MARKERS, TF)
+_RESULTS = (MESH, KEYPOINTS, MARKERS, JOINT_STATES, TF)
 
 
 def input_topics(parameters: NodeParameters) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -76,7 +80,7 @@ class Transport(Protocol):
 
 
 class ReconstructorWithTopology(Reconstructor, Protocol):
-    topology: Topology
+    topology: Template
 
 
 def load_reconstructor(parameters: NodeParameters) -> ReconstructorWithTopology:
@@ -206,6 +210,26 @@ class HandNode:
             topology = self._reconstructor.topology
             markers = hand_markers(types, header, hands, topology, _MARKER_LIFETIME_NS)
             self._transport.publish(MARKERS, markers)
+        if parameters.publish_joint_states and self._transport.has_listener(JOINT_STATES):
+            articulations = self._articulations(hands)
+            if articulations:
+                self._transport.publish(JOINT_STATES, joint_state(types, header, articulations))
+
+    def _articulations(self, hands: Sequence[Hand]) -> list[Articulation]:
+        """Of each side's longest tracked hand, which TF calls left_hand or right_hand.
+
+        When it has no pose another hand must not take its place: the angles would jump.
+        """
+        found = []
+        for side in Side:
+            of_side = [hand for hand in hands if hand.side is side]
+            if of_side:
+                longest_tracked = min(of_side, key=lambda hand: hand.track_id)
+                try:
+                    found.append(articulate(longest_tracked, self._reconstructor.topology))
+                except DataError as error:
+                    self._complain(str(error))
+        return found
 
     def _fail(self, frame: Frame, error: Exception) -> None:
         if isinstance(error, HandPerceptionError):

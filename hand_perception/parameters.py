@@ -47,7 +47,9 @@ class NodeParameters:
         0.0, "Most images per second to work on; 0: every one.", limits=(0.0, 1000.0), live=True
     )
     lazy: bool = _parameter(
-        False, "Work only while somebody listens to meshes, keypoints, markers or TF.", live=True
+        False,
+        "Work only while somebody listens to meshes, keypoints, markers, joint states or TF.",
+        live=True,
     )
     assumed_horizontal_fov: float = _parameter(
         60.0,
@@ -59,6 +61,9 @@ class NodeParameters:
     smoothing: bool = _parameter(True, "Filter the joints and the mesh of tracked hands.")
     publish_markers: bool = _parameter(
         True, "Publish RViz markers on hands/markers while somebody listens.", live=True
+    )
+    publish_joint_states: bool = _parameter(
+        True, "Publish joint angles on hands/joint_states while somebody listens.", live=True
     )
     publish_tf: bool = _parameter(True, "Broadcast each hand's wrist frame on /tf.", live=True)
     frame_prefix: str = _parameter("", "Put before the frames left_hand and right_hand.", live=True)

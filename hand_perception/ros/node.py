@@ -77,7 +77,7 @@ def _reporting(transition: Transition) -> Transition:
 
 
 class HandPerceptionNode(LifecycleNode):
-    """``hand_perception``: images and CameraInfo in; meshes, keypoints, TF and markers out.
+    """``hand_perception``: images and CameraInfo in; meshes, keypoints, angles, TF and markers out.
 
     load: gives the network that the parameters name.
     """

@@ -11,9 +11,10 @@ import numpy as np
 from bright_square import DEPTH, picture
 
 from hand_perception import messages
+from hand_perception.articulation import JOINT_NAMES
 from hand_perception.dds.participant import BEST_EFFORT, RELIABLE, Participant
 from hand_perception.frames import camera_info_message, compressed_message, image_message
-from hand_perception.hands import Camera
+from hand_perception.hands import Camera, Side
 from hand_perception.node import DIAGNOSTICS
 
 CAMERA = Camera(400, 400, 159.5, 119.5, 320, 240)
@@ -21,7 +22,7 @@ STAMP = 1_700_000_000_123_456_789
 PATIENCE = 60.0  # seconds until a test gives up; nothing waits for so long
 
 
-def test_an_image_becomes_mesh_keypoints_tf_and_markers(start_node):
+def test_an_image_becomes_mesh_keypoints_tf_markers_and_joint_states(start_node):
     node = start_node()
     node.send_info(CAMERA)
     node.take_status(lambda s: any(v.value == "calibrated" for v in s.values))
@@ -43,6 +44,11 @@ def test_an_image_becomes_mesh_keypoints_tf_and_markers(start_node):
     assert transform.transform.translation.z == DEPTH
     markers = node.take("hands/markers").markers
     assert {marker.ns for marker in markers} == {"surface", "skeleton"}
+    joints = node.take("hands/joint_states")
+    assert joints.header == meshes.header
+    assert joints.name == list(JOINT_NAMES[Side.RIGHT])
+    # The rest hand; single precision at half a metre (3e-8 m) over the shortest bone.
+    assert np.allclose(joints.position, 0, atol=1e-5)
     node.end()
 
 

@@ -21,10 +21,11 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 
 from hand_perception import messages
+from hand_perception.articulation import JOINT_NAMES
 from hand_perception.errors import ModelError
 from hand_perception.frames import camera_info_message, image_message
-from hand_perception.hands import Camera
-from hand_perception.node import DIAGNOSTICS, KEYPOINTS, MARKERS, MESH, TF, TOPOLOGY
+from hand_perception.hands import Camera, Side
+from hand_perception.node import DIAGNOSTICS, JOINT_STATES, KEYPOINTS, MARKERS, MESH, TF, TOPOLOGY
 from hand_perception.ros.node import HandPerceptionNode
 from hand_perception.ros.types import TYPES
 
@@ -126,10 +127,10 @@ def header(stamp_ns: int = 1_700_000_000_123_456_789):
     return messages.header(TYPES, stamp_ns, "optical")
 
 
-def test_an_image_becomes_mesh_keypoints_tf_and_markers(start):
+def test_an_image_becomes_mesh_keypoints_tf_markers_and_joint_states(start):
     system = start()
     assert system.change(CONFIGURE)
-    for output in (MESH, KEYPOINTS, TOPOLOGY, MARKERS, TF):
+    for output in (MESH, KEYPOINTS, TOPOLOGY, MARKERS, JOINT_STATES, TF):
         system.listen(output)
     assert system.change(ACTIVATE)
     image, info = system.camera()
@@ -151,6 +152,11 @@ def test_an_image_becomes_mesh_keypoints_tf_and_markers(start):
     assert np.allclose(keypoints.keypoints2d[:2], (200, 60), atol=1e-4)
     assert system.take(TF).transforms[0].child_frame_id == "right_hand"
     assert {marker.ns for marker in system.take(MARKERS).markers} == {"surface", "skeleton"}
+    joints = system.take(JOINT_STATES)
+    assert joints.header == header()
+    assert joints.name == list(JOINT_NAMES[Side.RIGHT])
+    # The rest hand; single precision at half a metre (3e-8 m) over the shortest bone.
+    assert np.allclose(joints.position, 0, atol=1e-5)
     # Deactivated, it clears its markers and is deaf.
     assert system.change(DEACTIVATE)
     (last,) = system.take(MARKERS).markers
