@@ -31,8 +31,9 @@ ALLOWED = {
 }
 # What a frame passes through, and what must not know who calls it.
 CORE = ("errors", "hands", "geometry", "imaging", "template", "smoothing", "tracking", "overlay")
-CORE += ("postprocess", "reconstructor", "runtime")
+CORE += ("postprocess", "articulation", "retargeting", "reconstructor", "runtime")
 FRONT_ENDS = ("ros", "dds", "demo", "node", "worker", "messages", "cli", "predict", "evaluation")
+FRONT_ENDS += ("articulation_messages",)
 LABORATORY = ("models", "training", "synthesis", "data", "export")
 # Modules of a running system: its nodes, its commands and what judges it.
 DEPLOYED = ("reconstructor", "predict", "messages", "worker", "node", "dds.node", "dds.command")
