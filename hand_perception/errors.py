@@ -17,5 +17,9 @@ class ModelError(HandPerceptionError):
     """Weights or engines that are missing, corrupt or of another version."""
 
 
+class TrainingError(HandPerceptionError):
+    """A training run that cannot go on."""
+
+
 class DataError(HandPerceptionError):
     """A data set, template or label file that is missing or does not fit its layout."""

@@ -66,6 +66,8 @@ def choose_instances(found: Detections, batch: Batch, count: int) -> Instances:
     slot = slot.clamp(min=0)
     queries, boxes = _take(found, chosen)
     truth = batch.boxes.gather(1, slot[..., None].expand(-1, -1, 4))
+    # An image without hands fills its slots with this box, so that nothing divides by zero.
+    truth = torch.where(valid[..., None], truth, truth.new_tensor(0.5))
     noise = torch.randn_like(truth)
     jittered = torch.cat(
         [
@@ -131,6 +133,7 @@ def decoder_losses(
         return x.gather(1, index.expand(*chosen.slot.shape, *x.shape[2:]))
 
     boxes, joints2d = pick(batch.boxes), pick(batch.keypoints2d)
+    boxes = torch.where(chosen.valid[..., None], boxes, boxes.new_tensor(0.5))
     side, area = boxes[..., 2:].amax(-1), boxes[..., 2:].prod(-1)
     weight2d = pick(batch.weight2d) * chosen.valid
     weight3d = pick(batch.weight3d) * chosen.valid

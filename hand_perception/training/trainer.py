@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from hand_perception.errors import DataError
+from hand_perception.errors import DataError, TrainingError
 from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.model import HandOS, normalise
 from hand_perception.template import load_template
@@ -32,6 +32,8 @@ from hand_perception.training.losses import MeshTerms
 
 REPORT_EVERY = 50
 SAVE_EVERY_SECONDS = 120.0
+# One bad batch is nothing; as many in a row are a broken run.
+MOST_SKIPPED = 20
 
 
 class Learner(nn.Module):
@@ -90,6 +92,7 @@ class Trainer:
         checkpoint.restore_optimiser(optimiser, self.learner, optimiser_state)
         saved, started = time.monotonic(), time.monotonic()
         sums: dict[str, float] = {}
+        skipped = 0
         progress = tqdm(
             range(start, stage.steps),
             stage.name,
@@ -109,8 +112,16 @@ class Trainer:
             self.team.average_gradients(parameters)
             norm = nn.utils.clip_grad_norm_(parameters, stage.clip)
             if not torch.isfinite(norm):
+                skipped += 1
                 tqdm.write(f"step {step}: gradient is not finite, step skipped")
+                if skipped == MOST_SKIPPED:
+                    raise TrainingError(
+                        f"{skipped} steps in a row had no finite gradient: lower the learning rate "
+                        f"of stage {stage.name!r} or look for broken labels; "
+                        "the last checkpoint is good"
+                    )
                 continue
+            skipped = 0
             optimiser.step()
             self._update_average(stage.ema, step)
             for name, value in {**losses, "total": total}.items():

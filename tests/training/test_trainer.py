@@ -6,7 +6,7 @@ import torch
 from models.tiny import TINY
 from one_hand import one_hand
 
-from hand_perception.errors import DataError, ModelError
+from hand_perception.errors import DataError, ModelError, TrainingError
 from hand_perception.training import checkpoint
 from hand_perception.training.config import StageConfig, TrainingConfig
 from hand_perception.training.trainer import Trainer, schedule
@@ -96,6 +96,34 @@ def test_missing_data_is_named(tmp_path):
     )
     with pytest.raises(DataError, match="synthetic"):
         trainer.run()
+
+
+class NoHand(OneHand):
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        sample.hands = sample.hands.take(np.zeros(1, bool))
+        return sample
+
+
+def test_images_without_hands_leave_the_decoder_finite(tmp_path):
+    config = TrainingConfig("tiny", stages("mesh", steps=3))
+    weights = train(tmp_path, config, NoHand())
+    start = train(tmp_path / "start", TrainingConfig("tiny", stages("mesh", steps=0)))
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    # They teach presence, so steps were not skipped.
+    name = "decoder.expansion.presence.0.weight"
+    assert not torch.equal(weights[name], start[name])
+
+
+def test_a_run_without_finite_gradients_stops(tmp_path):
+    class Broken(OneHand):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            sample.hands.vertices[:] = np.nan
+            return sample
+
+    with pytest.raises(TrainingError, match="in a row"):
+        train(tmp_path, TrainingConfig("tiny", stages("mesh", steps=25)), Broken())
 
 
 def test_a_cut_checkpoint_is_refused_with_its_name(tmp_path):
