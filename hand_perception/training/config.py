@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import yaml
 
 from hand_perception.errors import DataError
+from hand_perception.settings import build
 from hand_perception.training.decoder_objective import LossWeights
 
 STAGES = ("detector", "joints", "mesh")
@@ -50,19 +51,12 @@ class TrainingConfig:
     def load(cls, path: str | Path) -> TrainingConfig:
         """Raises DataError for unknown keys or stages."""
         values = yaml.safe_load(Path(path).read_text())
-        stages = tuple(_build(StageConfig, s) for s in values.pop("stages"))
+        stages = tuple(build(StageConfig, s, DataError) for s in values.pop("stages"))
         for stage in stages:
             if stage.name not in STAGES:
                 raise DataError(f"{path}: unknown stage {stage.name!r}, use one of {STAGES}")
-        values["losses"] = _build(LossWeights, values.get("losses", {}))
-        return _build(cls, values | {"stages": stages})
+        values["losses"] = build(LossWeights, values.get("losses", {}), DataError)
+        return build(cls, values | {"stages": stages}, DataError)
 
     def to_dict(self) -> dict:
         return asdict(self)
-
-
-def _build(kind, values: dict):
-    known = {f.name for f in fields(kind)}
-    if unknown := set(values) - known:
-        raise DataError(f"unknown settings {sorted(unknown)}: {kind.__name__} has {sorted(known)}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

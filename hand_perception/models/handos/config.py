@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import yaml
 
 from hand_perception.errors import ModelError
+from hand_perception.settings import build
 
 
 @dataclass(frozen=True)
@@ -62,18 +63,8 @@ class HandOSConfig:
         values = dict(values)
         nested = {"detector": DetectorConfig, "decoder": DecoderConfig}
         for key, kind in nested.items():
-            values[key] = _build(kind, values.get(key, {}))
-        return _build(cls, values)
+            values[key] = build(kind, values.get(key, {}), ModelError)
+        return build(cls, values, ModelError)
 
     def to_dict(self) -> dict:
         return asdict(self)
-
-
-def _build(kind, values: dict):
-    known = {f.name for f in fields(kind)}
-    unknown = set(values) - known
-    if unknown:
-        raise ModelError(
-            f"unknown model settings {sorted(unknown)}: {kind.__name__} has {sorted(known)}"
-        )
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
