@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -54,11 +55,12 @@ def test_pictures_become_a_video_a_bag_and_a_report(pictures, tmp_path, monkeypa
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 8
     with Reader(output / "bag") as reader:
         counts = {c.topic: c.msgcount for c in reader.connections}
-        assert counts["/image/compressed"] == counts["/camera_info"] == 8
         assert counts["/hands/topology"] == 1
-        assert 1 <= counts["/hands/mesh"] == counts["/hands/keypoints"] <= 8
-        assert counts["/tf"] == counts["/hands/mesh"]
-    assert f"hands                    {counts['/hands/mesh']}" in report
+        # Each keeps its last message only: a busy machine may drop some of the eight.
+        for topic in ("/image/compressed", "/camera_info", "/hands/mesh", "/hands/keypoints", "/tf"):
+            assert 1 <= counts[topic] <= 8, topic
+    hands = int(re.search(r"^hands +(\d+)$", report, re.MULTILINE)[1])
+    assert 1 <= hands <= min(counts["/hands/mesh"], counts["/hands/keypoints"])
 
 
 def test_truth_beside_the_clip_is_compared_with(pictures, tmp_path, monkeypatch, capsys):
