@@ -23,6 +23,7 @@ from hand_perception.errors import DataError
 TESTS = Path(__file__).parent.parent
 NODE = [sys.executable, str(TESTS / "dds" / "serve_bright_square.py")]
 FOCAL = 400.0
+MADE = ("/hands/mesh", "/hands/keypoints", "/tf")
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_pictures_become_a_video_a_bag_and_a_report(pictures, tmp_path, monkeypa
         counts = {c.topic: c.msgcount for c in reader.connections}
         assert counts["/hands/topology"] == 1
         # Each keeps its last message only: a busy machine may drop some of the eight.
-        for topic in ("/image/compressed", "/camera_info", "/hands/mesh", "/hands/keypoints", "/tf"):
+        for topic in ("/image/compressed", "/camera_info", *MADE):
             assert 1 <= counts[topic] <= 8, topic
     hands = int(re.search(r"^hands +(\d+)$", report, re.MULTILINE)[1])
     assert 1 <= hands <= min(counts["/hands/mesh"], counts["/hands/keypoints"])
