@@ -19,7 +19,7 @@ import numpy as np
 
 from hand_perception.hands import Camera
 from hand_perception.imaging import letterbox, normalise
-from hand_perception.postprocess import build_hands
+from hand_perception.postprocess import ScoreCalibration, build_hands
 from hand_perception.runtime.backend import MODELS, ModelFolder
 from hand_perception.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from hand_perception.template import load_template
@@ -75,7 +75,9 @@ def measure(folder: ModelFolder, backend: OnnxRuntimeBackend, image, hands: int,
         marks.append(time.perf_counter())
         if decoded is not None:
             size = folder.image_size
-            build_hands(detected, chosen, decoded, fit, size, camera, template, 0.0)
+            build_hands(
+                detected, chosen, decoded, fit, size, camera, template, ScoreCalibration(), 0.0
+            )
         marks.append(time.perf_counter())
         names = ("preprocess", "detector", "decoder", "postprocess")
         for name, a, b in zip(names, marks, marks[1:], strict=False):

@@ -47,6 +47,9 @@ COMMANDS = {
         "run_camera",
     ),
     "evaluate": Command("accuracy on labelled data", "hand_perception.evaluation.command"),
+    "calibrate": Command(
+        "scores that mean what they say", "hand_perception.evaluation.calibration"
+    ),
     "synthesize": Command("render training data", "hand_perception.synthesis.command", "train"),
     "train": Command("train a network", "hand_perception.training.command", "train"),
     "export": Command("a trained network to ONNX", "hand_perception.export.command", "train"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from hand_perception.geometry import nms, signed_volume, solve_translation, wrist_frame
@@ -15,19 +17,48 @@ from hand_perception.template import Template
 NMS_IOU = 0.6
 SAME_JOINTS = 0.2
 MAX_HANDS = 10
+# No query below this is looked at (T^S in HandOS 4.1).
+CANDIDATE_SCORE = 0.1
 # A joint is as uncertain as its 2D and its projected 3D position disagree, in box sides.
 AGREEMENT = 0.06
 # A mesh with this share of the template's volume is certainly of the side its sign says.
 CERTAIN_VOLUME = 0.5
 
 
-def choose_hands(detected: Detected, score_threshold: float) -> np.ndarray:
-    """Query filtering at inference (HandOS 3.3): indices [H] by detector score, best first.
+@dataclass(frozen=True)
+class ScoreCalibration:
+    """score = sigmoid(bias + detector * logit(detector score) + presence * logit(presence)).
 
-    A hand's score is the geometric mean of detector score and presence, which is at most one:
-    below the threshold squared no query can reach it.
+    evaluation.calibration fits the numbers; these defaults are the geometric mean of the odds.
     """
-    candidates = np.flatnonzero(detected.scores >= score_threshold**2)
+
+    bias: float = 0.0
+    detector: float = 0.5
+    presence: float = 0.5
+
+    def score(self, detector: np.ndarray, presence: np.ndarray) -> np.ndarray:
+        """Both [N] in 0..1 -> [N] in 0..1."""
+        evidence = self.bias + self.detector * logit(detector) + self.presence * logit(presence)
+        return 1 / (1 + np.exp(-evidence))
+
+    def lowest_detector_score(self, threshold: float) -> float:
+        """Below this no presence can lift a hand over the threshold; at least CANDIDATE_SCORE."""
+        best = self.bias + self.presence * logit(np.array(1.0))
+        wanted = (logit(np.array(threshold)) - best) / max(self.detector, 1e-6)
+        return max(CANDIDATE_SCORE, float(1 / (1 + np.exp(-wanted))))
+
+
+def logit(x: np.ndarray) -> np.ndarray:
+    """Log odds, of probabilities held within 0.01 and 0.99: nobody is surer than that."""
+    x = np.clip(np.asarray(x, np.float64), 0.01, 0.99)
+    return np.log(x / (1 - x))
+
+
+def choose_hands(detected: Detected, lowest: float) -> np.ndarray:
+    """Query filtering at inference (HandOS 3.3): indices [H] with that detector score or more, best
+    first, without repeats.
+    """
+    candidates = np.flatnonzero(detected.scores >= lowest)
     boxes = corners(detected.boxes[candidates])
     kept = nms(boxes, detected.scores[candidates], NMS_IOU)[:MAX_HANDS]
     return candidates[kept]
@@ -47,16 +78,14 @@ def build_hands(
     canvas: int,
     camera: Camera,
     template: Template,
+    calibration: ScoreCalibration,
     score_threshold: float,
 ) -> list[Hand]:
     """Hands with that score or more, best first. canvas: side of the network's image in pixels."""
-    scores = np.sqrt(detected.scores[chosen].astype(np.float64) * decoded.presence)
+    scores = calibration.score(detected.scores[chosen], decoded.presence)
     # 0..1 over the canvas to pixel centres.
     joints2d = letterbox.points_to_image(decoded.joints2d.astype(np.float64) * canvas - 0.5)
-    boxes = corners(detected.boxes[chosen].astype(np.float64)) * canvas - 0.5
-    boxes = letterbox.boxes_to_image(boxes)
-    limit = [camera.width - 0.5, camera.height - 0.5] * 2
-    boxes = np.clip(boxes, -0.5, limit)
+    boxes = image_boxes(detected, chosen, letterbox, canvas)
     return [
         _build_hand(
             float(scores[k]),
@@ -69,6 +98,15 @@ def build_hands(
         for k in _distinct(scores, joints2d, boxes)
         if scores[k] >= score_threshold
     ]
+
+
+def image_boxes(
+    detected: Detected, chosen: np.ndarray, letterbox: Letterbox, canvas: int
+) -> np.ndarray:
+    """Boxes [H, 4] x0, y0, x1, y1 of the chosen queries in pixels of the image, clipped to it."""
+    boxes = corners(detected.boxes[chosen].astype(np.float64)) * canvas - 0.5
+    limit = [letterbox.width - 0.5, letterbox.height - 0.5] * 2
+    return np.clip(letterbox.boxes_to_image(boxes), -0.5, limit)
 
 
 def _distinct(scores: np.ndarray, joints2d: np.ndarray, boxes: np.ndarray) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,24 @@ import numpy as np
 from hand_perception.errors import CameraError
 from hand_perception.hands import Camera, Reconstruction
 from hand_perception.imaging import letterbox, normalise
-from hand_perception.postprocess import build_hands, choose_hands
+from hand_perception.postprocess import (
+    CANDIDATE_SCORE,
+    ScoreCalibration,
+    build_hands,
+    choose_hands,
+    image_boxes,
+)
 from hand_perception.runtime.backend import Backend, ModelFolder
 from hand_perception.template import Template, load_template
+
+
+@dataclass
+class Candidates:
+    """boxes [N, 4] in pixels of the image; detector and presence [N] in 0..1."""
+
+    boxes: np.ndarray
+    detector: np.ndarray
+    presence: np.ndarray
 
 
 class HandReconstructor:
@@ -23,6 +39,7 @@ class HandReconstructor:
 
     def __init__(self, folder: ModelFolder, backend: Backend) -> None:
         self._folder, self._backend = folder, backend
+        self._calibration = ScoreCalibration(*folder.score_calibration)
         self.topology: Template = load_template(folder.topology)
 
     @classmethod
@@ -63,7 +80,8 @@ class HandReconstructor:
         tensor = normalise(canvas, self._folder.mean, self._folder.std)
         prepared = time.perf_counter()
         detected = self._backend.detect(tensor)
-        chosen = choose_hands(detected, score_threshold)
+        lowest = self._calibration.lowest_detector_score(score_threshold)
+        chosen = choose_hands(detected, lowest)
         found = time.perf_counter()
         hands = []
         decoded_at = found
@@ -78,6 +96,7 @@ class HandReconstructor:
                 self._folder.image_size,
                 camera,
                 self.topology,
+                self._calibration,
                 score_threshold,
             )
         done = time.perf_counter()
@@ -88,3 +107,13 @@ class HandReconstructor:
             "postprocess": done - decoded_at,
         }
         return Reconstruction(hands, {name: 1e3 * s for name, s in stages.items()})
+
+    def candidates(self, image: np.ndarray) -> Candidates:
+        """What the detector proposes and the decoder says to it, to calibrate scores with."""
+        size = self._folder.image_size
+        canvas, fit = letterbox(image, (size, size))
+        detected = self._backend.detect(normalise(canvas, self._folder.mean, self._folder.std))
+        chosen = choose_hands(detected, CANDIDATE_SCORE)
+        presence = self._backend.decode(detected, chosen).presence if len(chosen) else np.zeros(0)
+        boxes = image_boxes(detected, chosen, fit, size)
+        return Candidates(boxes, detected.scores[chosen], presence)

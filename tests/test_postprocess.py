@@ -4,11 +4,18 @@ import pytest
 from hand_perception.geometry import project
 from hand_perception.hands import Camera, Side
 from hand_perception.imaging import Letterbox
-from hand_perception.postprocess import build_hands, choose_hands, side_of
+from hand_perception.postprocess import (
+    CANDIDATE_SCORE,
+    ScoreCalibration,
+    build_hands,
+    choose_hands,
+    side_of,
+)
 from hand_perception.runtime.backend import Decoded, Detected
 from hand_perception.template import load_template
 
 TEMPLATE = load_template()
+MEAN = ScoreCalibration()
 CAMERA = Camera(600.0, 600.0, 319.5, 239.5, 640, 480)
 ABOUT_MCP = (TEMPLATE.vertices - TEMPLATE.keypoints[9]).astype(np.float64)
 LEFT_HAND = ABOUT_MCP * (-1, 1, 1)
@@ -24,8 +31,7 @@ def test_low_scores_and_repeats_are_left_out_best_first():
     detected = found(
         [same, [0.7, 0.7, 0.2, 0.2], same, [0.5, 0.1, 0.1, 0.1]], [0.6, 0.9, 0.8, 0.45]
     )
-    # A score of 0.45 could at best become sqrt(0.45) = 0.67.
-    assert choose_hands(detected, 0.7).tolist() == [1, 2]
+    assert choose_hands(detected, 0.5).tolist() == [1, 2]
 
 
 def test_side_is_the_sign_of_the_volume():
@@ -44,14 +50,18 @@ def test_true_joints_and_intrinsics_give_the_true_place(mesh, side):
     # Network coordinates: 0..1 over the canvas, pixel centres half a pixel in.
     joints2d = (letterbox.points_to_network(pixels) + 0.5) / 320
     decoded = Decoded(joints2d[None], mesh[None], np.zeros((1, 3)), np.ones(1))
-    detected = found([[0.5, 0.4, 0.2, 0.2]], [0.81])
-    (hand,) = build_hands(detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE, 0.5)
+    detected = found([[0.5, 0.4, 0.2, 0.2]], [0.9])
+    (hand,) = build_hands(
+        detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, 0.5
+    )
     assert hand.side is side and hand.metric and hand.topology == "open778"
     # Exact input: what is left is float32 of metres, 0.7 * 2^-23 through the regressor's sums.
     np.testing.assert_allclose(hand.vertices, mesh + place, atol=2e-6)
     np.testing.assert_allclose(hand.keypoints2d, pixels, atol=1e-3)
-    assert hand.score == pytest.approx(0.9)  # the root of 0.81 times a presence of 1
-    np.testing.assert_allclose(hand.confidences, 0.9, atol=1e-3)
+    # Odds of 9 and (held at) 99: their geometric mean.
+    odds = (9 * 99) ** 0.5
+    assert hand.score == pytest.approx(odds / (1 + odds))
+    np.testing.assert_allclose(hand.confidences, hand.score, atol=1e-3)
     np.testing.assert_allclose(hand.wrist.translation, hand.keypoints3d[0], atol=1e-6)
 
 
@@ -66,8 +76,10 @@ def test_joints_that_contradict_the_mesh_lose_confidence():
         np.zeros((1, 3)),
         np.ones(1),
     )
-    detected = found([[0.5, 0.4, 0.2, 0.2]], [0.81])
-    (hand,) = build_hands(detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE, 0.5)
+    detected = found([[0.5, 0.4, 0.2, 0.2]], [0.9])
+    (hand,) = build_hands(
+        detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, 0.5
+    )
     assert hand.confidences[8] < 0.1 < 0.8 < np.delete(hand.confidences, 8).min()
 
 
@@ -86,7 +98,15 @@ def test_presence_decides_with_the_detector_and_repeats_are_dropped():
     boxes = [[0.5, 0.4, 0.3, 0.3]] * 4
     detected = found(boxes, [0.9, 0.8, 0.5, 0.9])
     hands = build_hands(
-        detected, np.arange(4), decoded, letterbox, 320, CAMERA, TEMPLATE, score_threshold=0.5
+        detected, np.arange(4), decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, 0.51
     )
-    # sqrt(0.9 * 0.9), then sqrt(0.5 * 0.8); the impostor's sqrt(0.9 * 0.1) is below 0.5.
-    assert [hand.score for hand in hands] == pytest.approx([0.9, 0.4**0.5])
+    # Odds of 9 and 9, then of 1 and 4; the impostor's 9 and 1/9 make 1, a score of 0.5, left out
+    # by the 0.51 asked for.
+    assert [hand.score for hand in hands] == pytest.approx([0.9, 2 / 3])
+
+
+def test_no_query_below_the_lowest_detector_score_could_become_a_hand():
+    calibration = ScoreCalibration(bias=0.3, detector=0.8, presence=0.6)
+    lowest = calibration.lowest_detector_score(0.9)
+    assert calibration.score(np.array([lowest]), np.array([1.0]))[0] == pytest.approx(0.9)
+    assert calibration.lowest_detector_score(0.05) == CANDIDATE_SCORE

@@ -60,7 +60,9 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A checked model folder. ``card`` is the whole of model.json."""
+    """A checked model folder. ``card`` is the whole of model.json; score_calibration: the
+    arguments of postprocess.ScoreCalibration, none before `calibrate`.
+    """
 
     path: Path
     name: str
@@ -68,6 +70,7 @@ class ModelFolder:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     topology: str
+    score_calibration: tuple[float, ...]
     card: dict
 
     @classmethod
@@ -91,6 +94,7 @@ class ModelFolder:
                 tuple(card["mean"]),
                 tuple(card["std"]),
                 card["topology"],
+                tuple(card.get("score_calibration", ())),
                 card,
             )
             hashes = card["sha256"]

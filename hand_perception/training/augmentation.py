@@ -20,13 +20,13 @@ def whole_image_view(sample: Sample, size: int, rng: np.random.Generator) -> Sam
 
 
 def hand_view(sample: Sample, size: int, rng: np.random.Generator) -> Sample:
-    """A view around one hand, 40 to 80 % of the side: for the decoder, which sees boxes only."""
+    """A view around one hand, 18 to 85 % of the side: for the decoder, which sees boxes only."""
     if not len(sample.hands):
         return whole_image_view(sample, size, rng)
     height, width = sample.image.shape[:2]
     box = hand_boxes(sample.hands.keypoints2d, width, height)[rng.integers(len(sample.hands))]
     side = max(box[2] - box[0], box[3] - box[1], 4.0)
-    scale = size * rng.uniform(0.4, 0.8) / side
+    scale = size * np.exp(rng.uniform(np.log(0.18), np.log(0.85))) / side
     return _view(sample, size, rng, scale, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), 0.12)
 
 
