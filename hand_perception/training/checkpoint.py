@@ -41,6 +41,14 @@ def load(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
         ) from error
 
 
+def load_model(path: Path) -> dict[str, Tensor]:
+    """The network's weights in a stage's file. Raises ModelError when there are none."""
+    groups, _ = load(path)
+    if "model" not in groups or any(name.startswith("network.") for name in groups["model"]):
+        raise ModelError(f"{path} is no stage's file: give detector, joints or mesh.safetensors")
+    return groups["model"]
+
+
 def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """The optimiser's state by parameter name."""
     out = {}

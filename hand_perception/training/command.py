@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of checkpoints and log")
     parser.add_argument("--synthetic", type=Path, help="data set of `hand-perception synthesize`")
     parser.add_argument("--photographs", type=Path, help="folder with labels.jsonl")
+    parser.add_argument("--init", type=Path, help="start from a stage's file of an earlier run")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
     parser.add_argument("--workers", type=int, default=1, help="processes that load data")
@@ -42,5 +43,5 @@ def run(args: argparse.Namespace) -> int:
     if not sources:
         raise DataError("nothing to train on: give --synthetic, --photographs or both")
     device = torch.device(args.device)
-    Trainer(config, model_config, sources, args.output, device, args.workers).run()
+    Trainer(config, model_config, sources, args.output, device, args.workers, args.init).run()
     return 0

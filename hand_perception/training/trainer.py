@@ -48,7 +48,8 @@ class Learner(nn.Module):
 class Trainer:
     """sources: images by the names that StageConfig.sources weighs.
 
-    ``run`` continues from ``output/last.safetensors`` when it is there.
+    ``run`` continues from ``output/last.safetensors`` when it is there. initial: weights that a new
+    run starts from, a stage's file of an earlier one.
     """
 
     def __init__(
@@ -59,12 +60,15 @@ class Trainer:
         output: Path,
         device: torch.device,
         workers: int = 1,
+        initial: Path | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.model_config, self.sources = config, model_config, sources
         self.output, self.device, self.workers = output, device, workers
         self.team = Team(device)
         self.learner = Learner(model_config).to(device, memory_format=torch.channels_last)
+        if initial is not None:
+            self.learner.network.load_state_dict(checkpoint.load_model(initial))
         template = load_template()
         self.mesh = MeshTerms(torch.from_numpy(template.faces).long().to(device))
         self.regressor = torch.from_numpy(template.regressor).to(device)

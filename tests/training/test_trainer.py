@@ -79,6 +79,19 @@ def test_a_run_cut_in_two_equals_one_run(tmp_path, monkeypatch):
         assert torch.equal(value, resumed[name]), name
 
 
+def test_a_new_run_starts_from_an_earlier_ones_weights(tmp_path):
+    train(tmp_path / "first", TrainingConfig("tiny", stages("detector")))
+    first = tmp_path / "first" / "detector.safetensors"
+    config = TrainingConfig("tiny", stages("mesh", steps=0))
+    sources = {"synthetic": OneHand(), "photographs": OneHand()}
+    second = Trainer(config, TINY, sources, tmp_path / "b", torch.device("cpu"), 0, initial=first)
+    weights = checkpoint.load(first)[0]["model"]
+    for name, value in second.network_weights().items():
+        assert torch.equal(value, weights[name]), name
+    with pytest.raises(ModelError, match="no stage's file"):
+        checkpoint.load_model(tmp_path / "first" / "last.safetensors")
+
+
 def test_the_log_is_one_json_line_a_report(tmp_path):
     train(tmp_path, TrainingConfig("tiny", stages("detector", steps=50)))
     row = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
