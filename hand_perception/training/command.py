@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a file like config/training/handos_s.yaml")
     parser.add_argument("--output", type=Path, required=True, help="folder of checkpoints and log")
     parser.add_argument("--synthetic", type=Path, help="data set of `hand-perception synthesize`")
+    parser.add_argument("--render", type=int, metavar="SIZE", help="render instead, on the fly")
+    parser.add_argument("--backgrounds", type=Path, nargs="*", help="photographs for --render")
     parser.add_argument("--photographs", type=Path, help="folder with labels.jsonl")
     parser.add_argument("--init", type=Path, help="start from a stage's file of an earlier run")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -36,6 +38,10 @@ def run(args: argparse.Namespace) -> int:
         from hand_perception.data.synthetic import SyntheticSamples
 
         sources["synthetic"] = SyntheticSamples(args.synthetic)
+    elif args.render:
+        from hand_perception.data.synthetic import RenderedSamples
+
+        sources["synthetic"] = RenderedSamples(config.seed, args.render, args.backgrounds)
     if args.photographs:
         cache = args.output / "photograph_meshes.npz"
         photographs = Photographs.load(args.photographs, "train", load_template(), cache)
