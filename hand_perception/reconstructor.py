@@ -10,7 +10,7 @@ import numpy as np
 
 from hand_perception.errors import CameraError
 from hand_perception.hands import Camera, Reconstruction
-from hand_perception.imaging import letterbox, normalise
+from hand_perception.imaging import Letterbox, letterbox, normalise
 from hand_perception.postprocess import (
     CANDIDATE_SCORE,
     ScoreCalibration,
@@ -69,7 +69,7 @@ class HandReconstructor:
         camera is of another size.
         """
         started = time.perf_counter()
-        canvas, fit = letterbox(image, (self._folder.image_size,) * 2)
+        tensor, fit = self._prepare(image)
         height, width = image.shape[:2]
         camera = camera or Camera.assumed(width, height)
         if (camera.width, camera.height) != (width, height):
@@ -77,7 +77,6 @@ class HandReconstructor:
                 f"the camera is calibrated for {camera.width}x{camera.height} but the image is "
                 f"{width}x{height}: publish the CameraInfo of this stream or resize the camera"
             )
-        tensor = normalise(canvas, self._folder.mean, self._folder.std)
         prepared = time.perf_counter()
         detected = self._backend.detect(tensor)
         lowest = self._calibration.lowest_detector_score(score_threshold)
@@ -110,10 +109,14 @@ class HandReconstructor:
 
     def candidates(self, image: np.ndarray) -> Candidates:
         """What the detector proposes and the decoder says to it, to calibrate scores with."""
-        size = self._folder.image_size
-        canvas, fit = letterbox(image, (size, size))
-        detected = self._backend.detect(normalise(canvas, self._folder.mean, self._folder.std))
+        tensor, fit = self._prepare(image)
+        detected = self._backend.detect(tensor)
         chosen = choose_hands(detected, CANDIDATE_SCORE)
         presence = self._backend.decode(detected, chosen).presence if len(chosen) else np.zeros(0)
-        boxes = image_boxes(detected, chosen, fit, size)
+        boxes = image_boxes(detected, chosen, fit, self._folder.image_size)
         return Candidates(boxes, detected.scores[chosen], presence)
+
+    def _prepare(self, image: np.ndarray) -> tuple[np.ndarray, Letterbox]:
+        """The network's input and the way back to the image's pixels."""
+        canvas, fit = letterbox(image, (self._folder.image_size,) * 2)
+        return normalise(canvas, self._folder.mean, self._folder.std), fit

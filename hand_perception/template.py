@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hand_perception.errors import DataError
+from hand_perception.geometry import signed_volume
 from hand_perception.hands import NUM_KEYPOINTS
 
 ASSETS = Path(__file__).parent / "assets"
@@ -46,6 +47,11 @@ class Template:
     def keypoints(self) -> np.ndarray:
         """The 21 keypoints of the rest pose, [21, 3] metres."""
         return self.regressor @ self.vertices
+
+    @cached_property
+    def volume(self) -> float:
+        """Of the rest pose, its wrist closed, in cubic metres."""
+        return float(signed_volume(self.vertices, self.faces))
 
 
 _FIELDS = {
