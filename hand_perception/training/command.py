@@ -9,9 +9,9 @@ import torch
 
 from hand_perception.data.photographs import Photographs
 from hand_perception.errors import DataError
-from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.template import load_template
 from hand_perception.training.config import TrainingConfig
+from hand_perception.training.networks import load_objective
 from hand_perception.training.trainer import Trainer
 
 
@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     config = TrainingConfig.load(args.recipe)
-    model_config = HandOSConfig.load(args.recipe.parent.parent / "models" / f"{config.model}.yaml")
+    model = args.recipe.parent.parent / "models" / f"{config.model}.yaml"
+    objective = load_objective(model, config)
     sources = {}
     if args.synthetic:
         from hand_perception.data.synthetic import SyntheticSamples
@@ -49,5 +50,5 @@ def run(args: argparse.Namespace) -> int:
     if not sources:
         raise DataError("nothing to train on: give --synthetic, --photographs or both")
     device = torch.device(args.device)
-    Trainer(config, model_config, sources, args.output, device, args.workers, args.init).run()
+    Trainer(config, objective, sources, args.output, device, args.workers, args.init).run()
     return 0

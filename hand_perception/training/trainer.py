@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,35 +15,16 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from hand_perception.errors import DataError, TrainingError
-from hand_perception.models.handos.config import HandOSConfig
-from hand_perception.models.handos.model import HandOS, normalise
-from hand_perception.template import load_template
 from hand_perception.training import checkpoint
-from hand_perception.training.batches import Batch, BatchRecipe, Source, StepBatches
-from hand_perception.training.config import StageConfig, TrainingConfig
-from hand_perception.training.decoder_objective import (
-    choose_impostors,
-    choose_instances,
-    decoder_losses,
-    presence_loss,
-)
-from hand_perception.training.detector_objective import PosePretext, detector_losses
+from hand_perception.training.batches import Source
+from hand_perception.training.config import TrainingConfig
 from hand_perception.training.distributed import Team
-from hand_perception.training.losses import MeshTerms
+from hand_perception.training.objective import Objective
 
 REPORT_EVERY = 50
 SAVE_EVERY_SECONDS = 120.0
 # One bad batch is nothing; as many in a row are a broken run.
 MOST_SKIPPED = 20
-
-
-class Learner(nn.Module):
-    """The network with what only training needs."""
-
-    def __init__(self, config: HandOSConfig) -> None:
-        super().__init__()
-        self.network = HandOS(config, load_template())
-        self.pretext = PosePretext(config.detector.dim)
 
 
 class Trainer:
@@ -55,23 +37,23 @@ class Trainer:
     def __init__(
         self,
         config: TrainingConfig,
-        model_config: HandOSConfig,
+        objective: Objective,
         sources: dict[str, Source],
         output: Path,
         device: torch.device,
         workers: int = 1,
         initial: Path | None = None,
     ) -> None:
-        torch.manual_seed(config.seed)
-        self.config, self.model_config, self.sources = config, model_config, sources
+        for stage in config.stages:
+            if stage.name not in objective.stages:
+                raise DataError(f"unknown stage {stage.name!r}, use one of {objective.stages}")
+        self.config, self.objective, self.sources = config, objective, sources
         self.output, self.device, self.workers = output, device, workers
         self.team = Team(device)
-        self.learner = Learner(model_config).to(device, memory_format=torch.channels_last)
+        objective.to(device)
+        self.learner = objective.learner
         if initial is not None:
             self.learner.network.load_state_dict(checkpoint.load_model(initial))
-        template = load_template()
-        self.mesh = MeshTerms(torch.from_numpy(template.faces).long().to(device))
-        self.regressor = torch.from_numpy(template.regressor).to(device)
         self.average = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
 
     def run(self) -> None:
@@ -88,7 +70,7 @@ class Trainer:
 
     def _run_stage(self, index: int, start: int, optimiser_state: dict[str, Tensor]) -> None:
         stage = self.config.stages[index]
-        parts = self._prepare(stage)
+        parts = self.objective.prepare(stage)
         parameters = [p for part in parts for p in part.parameters()]
         optimiser = torch.optim.AdamW(
             parameters, stage.lr, betas=(0.9, 0.98), weight_decay=stage.weight_decay
@@ -109,7 +91,7 @@ class Trainer:
             torch.manual_seed(hash((self.config.seed, index, step, self.team.rank)) % 2**31)
             for group in optimiser.param_groups:
                 group["lr"] = stage.lr * schedule(step, stage.warmup, stage.steps)
-            losses = self._losses(stage, batch.to(self.device))
+            losses = self.objective.losses(stage, batch.to(self.device))
             total = sum(losses.values())
             optimiser.zero_grad(set_to_none=True)
             total.backward()
@@ -145,7 +127,7 @@ class Trainer:
             checkpoint.save(
                 self.output / f"{stage.name}.safetensors",
                 {"model": self.network_weights()},
-                {"config": self.model_config.to_dict(), "recipe": self.config.to_dict()},
+                {"config": self.objective.describe(), "recipe": self.config.to_dict()},
             )
 
     def network_weights(self) -> dict[str, Tensor]:
@@ -153,66 +135,18 @@ class Trainer:
         prefix = "network."
         return {k[len(prefix) :]: v for k, v in self.average.items() if k.startswith(prefix)}
 
-    def _prepare(self, stage: StageConfig) -> list[nn.Module]:
-        """Modules that learn in this stage; the detector learns in its own only."""
-        network = self.learner.network
-        self.learner.requires_grad_(True)
-        if stage.name == "detector":
-            self.learner.train()
-            return [network.detector, self.learner.pretext]
-        network.freeze_detector()
-        self.learner.train()
-        return [network.decoder]
-
-    def _losses(self, stage: StageConfig, batch: Batch) -> dict[str, Tensor]:
-        network = self.learner.network
-        images = normalise(batch.images).contiguous(memory_format=torch.channels_last)
-        learns = stage.name == "detector"
-        with torch.set_grad_enabled(learns), torch.autocast(self.device.type, torch.bfloat16):
-            found = network.detector(images)
-        if learns:
-            return detector_losses(found, batch, self.learner.pretext)
-        chosen = choose_instances(found, batch, stage.slots)
-        impostors = choose_impostors(found, batch, stage.impostors)
-        out = network.decoder(
-            found.backbone,
-            found.encoder,
-            torch.cat([chosen.queries, impostors.queries], 1),
-            torch.cat([chosen.boxes, impostors.boxes], 1),
-            with_mesh=stage.name == "mesh",
-            judged=stage.impostors,
-        )
-        losses = decoder_losses(
-            out,
-            chosen,
-            batch,
-            self.mesh,
-            self.regressor,
-            self.config.losses,
-            every_layer=stage.every_layer,
-        )
-        if out.presence is not None:
-            presence = presence_loss(out.presence, chosen.valid, impostors.valid)
-            losses["presence"] = presence * self.config.losses.presence
-        return losses
-
-    def _batches(self, index: int, start: int) -> Iterator[Batch]:
+    def _batches(self, index: int, start: int) -> Iterator[Any]:
         stage = self.config.stages[index]
         weights = {name: share for name, share in stage.sources.items() if share > 0}
         if missing := weights.keys() - self.sources.keys():
             raise DataError(f"stage {stage.name!r} needs {sorted(missing)}: give their folders")
-        recipe = BatchRecipe(
-            batch_size=stage.batch_size // self.team.size,
-            sizes=stage.sizes,
-            view="image" if stage.name == "detector" else "hand",
-            slots=max(stage.slots, 4),
-            weights=tuple(weights.values()),
-        )
         return iter(
             DataLoader(
-                StepBatches(
+                self.objective.batches(
+                    stage,
                     [self.sources[name] for name in weights],
-                    recipe,
+                    tuple(weights.values()),
+                    stage.batch_size // self.team.size,
                     self.config.seed * 1000 + index,
                 ),
                 batch_size=None,

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from hand_perception.errors import DataError
-from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.training.config import TrainingConfig
+from hand_perception.training.networks import load_objective
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -12,16 +12,16 @@ CONFIG = Path(__file__).parents[2] / "config"
 @pytest.mark.parametrize("path", sorted((CONFIG / "training").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_recipes_load_and_name_a_model(path):
     recipe = TrainingConfig.load(path)
-    assert recipe.stages[0].name == "detector" and recipe.stages[-1].name == "mesh"
-    assert HandOSConfig.load(CONFIG / "models" / f"{recipe.model}.yaml").name == recipe.model
+    objective = load_objective(CONFIG / "models" / f"{recipe.model}.yaml", recipe)
+    assert objective.describe()["name"] == recipe.model
+    assert {stage.name for stage in recipe.stages} <= set(objective.stages)
 
 
 @pytest.mark.parametrize(
     "text, word",
     [
         ("model: a\nstages: [{name: mesh, steps: 1, learning_rate: 1}]", "learning_rate"),
-        ("model: a\nstages: [{name: meshes, steps: 1}]", "meshes"),
-        ("model: a\nstages: []\nlosses: {vertexes: 1}", "vertexes"),
+        ("model: a\nstages: []\nlossses: {vertices: 1}", "lossses"),
     ],
 )
 def test_misspelt_recipes_are_named(tmp_path, text, word):
@@ -29,3 +29,15 @@ def test_misspelt_recipes_are_named(tmp_path, text, word):
     path.write_text(text)
     with pytest.raises(DataError, match=word):
         TrainingConfig.load(path)
+
+
+@pytest.mark.parametrize(
+    "network, losses, word",
+    [("handos", "vertexes", "vertexes"), ("handoss", "vertices", "handoss")],
+)
+def test_unknown_networks_and_losses_are_named(tmp_path, network, losses, word):
+    path = tmp_path / "model.yaml"
+    path.write_text(f"network: {network}\nname: a\n")
+    recipe = TrainingConfig("a", (), losses={losses: 1.0})
+    with pytest.raises(DataError, match=word):
+        load_objective(path, recipe)

@@ -9,6 +9,7 @@ from one_hand import one_hand
 from hand_perception.errors import DataError, ModelError, TrainingError
 from hand_perception.training import checkpoint
 from hand_perception.training.config import StageConfig, TrainingConfig
+from hand_perception.training.handos_objective import HandOSObjective
 from hand_perception.training.trainer import Trainer, schedule
 
 
@@ -32,7 +33,9 @@ def stages(*names, steps=4):
 def train(folder, config, source=None):
     sources = {"synthetic": source or OneHand(), "photographs": source or OneHand()}
     torch.set_num_threads(1)
-    trainer = Trainer(config, TINY, sources, folder, torch.device("cpu"), workers=0)
+    trainer = Trainer(
+        config, HandOSObjective(TINY, {}), sources, folder, torch.device("cpu"), workers=0
+    )
     trainer.run()
     return trainer.network_weights()
 
@@ -69,7 +72,9 @@ def test_a_run_cut_in_two_equals_one_run(tmp_path, monkeypatch):
     config = TrainingConfig("tiny", stages("detector", "mesh", steps=6))
     whole = train(tmp_path / "whole", config)
     sources = {"synthetic": OneHand(), "photographs": OneHand()}
-    cut = CutTrainer(config, TINY, sources, tmp_path / "cut", torch.device("cpu"), workers=0)
+    cut = CutTrainer(
+        config, HandOSObjective(TINY, {}), sources, tmp_path / "cut", torch.device("cpu"), workers=0
+    )
     # Saved after each step, as the timer would now and then.
     monkeypatch.setattr("hand_perception.training.trainer.SAVE_EVERY_SECONDS", -1.0)
     with pytest.raises(MachineDownError):
@@ -84,7 +89,15 @@ def test_a_new_run_starts_from_an_earlier_ones_weights(tmp_path):
     first = tmp_path / "first" / "detector.safetensors"
     config = TrainingConfig("tiny", stages("mesh", steps=0))
     sources = {"synthetic": OneHand(), "photographs": OneHand()}
-    second = Trainer(config, TINY, sources, tmp_path / "b", torch.device("cpu"), 0, initial=first)
+    second = Trainer(
+        config,
+        HandOSObjective(TINY, {}),
+        sources,
+        tmp_path / "b",
+        torch.device("cpu"),
+        0,
+        initial=first,
+    )
     weights = checkpoint.load(first)[0]["model"]
     for name, value in second.network_weights().items():
         assert torch.equal(value, weights[name]), name
@@ -101,7 +114,7 @@ def test_the_log_is_one_json_line_a_report(tmp_path):
 def test_missing_data_is_named(tmp_path):
     trainer = Trainer(
         TrainingConfig("tiny", stages("detector")),
-        TINY,
+        HandOSObjective(TINY, {}),
         {"photographs": OneHand()},
         tmp_path,
         torch.device("cpu"),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-
-import yaml
 
 from hand_perception.errors import ModelError
 from hand_perception.settings import build
@@ -54,12 +51,8 @@ class HandOSConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
     @classmethod
-    def load(cls, path: str | Path) -> HandOSConfig:
-        """Read a YAML file. Raises ModelError for unknown keys."""
-        return cls.from_dict(yaml.safe_load(Path(path).read_text()))
-
-    @classmethod
     def from_dict(cls, values: dict) -> HandOSConfig:
+        """Raises ModelError for unknown keys."""
         values = dict(values)
         nested = {"detector": DetectorConfig, "decoder": DecoderConfig}
         for key, kind in nested.items():

@@ -1,0 +1,118 @@
+"""HandOS's stages (supplement VI.2): the detector alone, then its 2D layers, then all of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from hand_perception.errors import DataError
+from hand_perception.models.handos.config import HandOSConfig
+from hand_perception.models.handos.model import HandOS, normalise
+from hand_perception.settings import build
+from hand_perception.template import load_template
+from hand_perception.training.batches import Batch, BatchRecipe, Source, StepBatches
+from hand_perception.training.config import StageConfig
+from hand_perception.training.decoder_objective import (
+    LossWeights,
+    choose_impostors,
+    choose_instances,
+    decoder_losses,
+    presence_loss,
+)
+from hand_perception.training.detector_objective import PosePretext, detector_losses
+from hand_perception.training.losses import MeshTerms
+
+
+class Learner(nn.Module):
+    """The network with what only training needs."""
+
+    def __init__(self, config: HandOSConfig) -> None:
+        super().__init__()
+        self.network = HandOS(config, load_template())
+        self.pretext = PosePretext(config.detector.dim)
+
+
+class HandOSObjective:
+    """``detector``: the detector alone. ``joints``: it is frozen from here on, the 2D layers
+    learn. ``mesh``: everything beside the detector learns. losses: of LossWeights, by name.
+    seed: of the first weights.
+
+    Raises DataError for an unknown term.
+    """
+
+    stages = ("detector", "joints", "mesh")
+
+    def __init__(self, config: HandOSConfig, losses: dict[str, float], seed: int = 0) -> None:
+        self.config = config
+        torch.manual_seed(seed)
+        self.weights = build(LossWeights, losses, DataError)
+        self.learner = Learner(config)
+
+    def to(self, device: torch.device) -> None:
+        template = load_template()
+        self.learner.to(device, memory_format=torch.channels_last)
+        self.mesh = MeshTerms(torch.from_numpy(template.faces).long().to(device))
+        self.regressor = torch.from_numpy(template.regressor).to(device)
+
+    def prepare(self, stage: StageConfig) -> list[nn.Module]:
+        network = self.learner.network
+        self.learner.requires_grad_(True)
+        if stage.name == "detector":
+            self.learner.train()
+            return [network.detector, self.learner.pretext]
+        network.freeze_detector()
+        self.learner.train()
+        return [network.decoder]
+
+    def batches(
+        self,
+        stage: StageConfig,
+        sources: list[Source],
+        weights: tuple[float, ...],
+        batch_size: int,
+        seed: int,
+    ) -> Dataset:
+        recipe = BatchRecipe(
+            batch_size=batch_size,
+            sizes=stage.sizes,
+            view="image" if stage.name == "detector" else "hand",
+            slots=max(stage.slots, 4),
+            weights=weights,
+        )
+        return StepBatches(sources, recipe, seed)
+
+    def losses(self, stage: StageConfig, batch: Batch) -> dict[str, Tensor]:
+        network = self.learner.network
+        images = normalise(batch.images).contiguous(memory_format=torch.channels_last)
+        learns = stage.name == "detector"
+        with torch.set_grad_enabled(learns), torch.autocast(images.device.type, torch.bfloat16):
+            found = network.detector(images)
+        if learns:
+            return detector_losses(found, batch, self.learner.pretext)
+        chosen = choose_instances(found, batch, stage.slots)
+        impostors = choose_impostors(found, batch, stage.impostors)
+        out = network.decoder(
+            found.backbone,
+            found.encoder,
+            torch.cat([chosen.queries, impostors.queries], 1),
+            torch.cat([chosen.boxes, impostors.boxes], 1),
+            with_mesh=stage.name == "mesh",
+            judged=stage.impostors,
+        )
+        losses = decoder_losses(
+            out,
+            chosen,
+            batch,
+            self.mesh,
+            self.regressor,
+            self.weights,
+            every_layer=stage.every_layer,
+        )
+        if out.presence is not None:
+            presence = presence_loss(out.presence, chosen.valid, impostors.valid)
+            losses["presence"] = presence * self.weights.presence
+        return losses
+
+    def describe(self) -> dict:
+        return self.config.to_dict()

@@ -1,0 +1,31 @@
+"""From a recipe to the objective of the network that it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from hand_perception.errors import DataError
+from hand_perception.training.config import TrainingConfig
+from hand_perception.training.objective import Objective
+
+
+def load_objective(path: Path, recipe: TrainingConfig) -> Objective:
+    """path: of the network's sizes, config/models/*.yaml; its key ``network`` says which one.
+
+    Raises DataError for an unknown network or loss, ModelError for unknown sizes.
+    """
+    values = yaml.safe_load(path.read_text())
+    network = values.pop("network", None)
+    if network == "handos":
+        from hand_perception.models.handos.config import HandOSConfig
+        from hand_perception.training.handos_objective import HandOSObjective
+
+        return HandOSObjective(HandOSConfig.from_dict(values), recipe.losses, recipe.seed)
+    if network == "mobrecon":
+        from hand_perception.models.mobrecon.config import MobReconConfig
+        from hand_perception.training.mobrecon_objective import MobReconObjective
+
+        return MobReconObjective(MobReconConfig.from_dict(values), recipe.losses, recipe.seed)
+    raise DataError(f"{path}: unknown network {network!r}, use handos or mobrecon")
