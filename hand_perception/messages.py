@@ -1,6 +1,6 @@
 """Hands to ROS messages, for any set of message classes.
 
-rclpy's generated classes and those that ``dds.types`` makes from the same ``.msg`` files take the
+rclpy's generated classes and those that ``cdr`` makes from the same ``.msg`` files take the
 same keyword arguments; they differ in what they want for a sequence of numbers, which
 ``MessageTypes.sequence`` hides. Every field is given, as not all classes have defaults.
 """

@@ -10,7 +10,7 @@ from bright_square import BrightSquare, picture
 from hand_perception import messages
 from hand_perception.hands import Camera
 
-types = pytest.importorskip("hand_perception.dds.types", reason="needs the dds extra")
+types = pytest.importorskip("hand_perception.cdr", reason="needs the dds extra")
 
 STORE = types.type_store()
 MAKE = types.message_types(STORE)

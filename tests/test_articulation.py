@@ -339,7 +339,7 @@ def test_another_template_is_refused():
 
 
 def test_joint_state_names_one_hand_of_each_side():
-    types = pytest.importorskip("hand_perception.dds.types", reason="needs the dds extra")
+    types = pytest.importorskip("hand_perception.cdr", reason="needs the dds extra")
     from hand_perception import messages
 
     store = types.type_store()

@@ -17,7 +17,7 @@ from hand_perception.hands import Hand, Reconstruction, Side
 from hand_perception.node import JOINT_STATES, MESH, OUTPUTS, HandNode
 from hand_perception.parameters import NodeParameters
 
-types = pytest.importorskip("hand_perception.dds.types", reason="needs the dds extra")
+types = pytest.importorskip("hand_perception.cdr", reason="needs the dds extra")
 
 MAKE = types.message_types(types.type_store())
 HEADER = messages.header(MAKE, 12_000_000_345, "optical")

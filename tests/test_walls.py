@@ -20,7 +20,7 @@ ALLOWED = {
     "rclpy": ("ros/",),
     "tf2_ros": ("ros/",),
     "cyclonedds": ("dds/",),
-    "rosbags": ("dds/", "bag.py"),
+    "rosbags": ("dds/", "bags/", "cdr.py"),
     "tensorrt": ("runtime/tensorrt", "export/engine"),
     "pycuda": ("runtime/tensorrt", "export/engine"),
     "cuda": ("runtime/tensorrt", "export/engine"),

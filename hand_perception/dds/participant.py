@@ -23,9 +23,10 @@ from cyclonedds.pub import DataWriter
 from cyclonedds.qos import Policy, Qos
 from cyclonedds.sub import DataReader
 
+from hand_perception.cdr import message_types, serialize, type_store
 from hand_perception.dds import wire
 from hand_perception.dds.network import configuration
-from hand_perception.dds.types import dds_type, message_types, serialize, type_store
+from hand_perception.dds.types import dds_type
 from hand_perception.errors import HandPerceptionError
 
 log = logging.getLogger(__name__)

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hand_perception.bag import BagWriter
+from hand_perception.bags.writer import BagWriter
+from hand_perception.cdr import type_store
 from hand_perception.dds.camera import Source, clip_truth
 from hand_perception.dds.command import positive, start_logging
 from hand_perception.dds.participant import Participant
 from hand_perception.dds.stop import Stop, stop_on_signals
-from hand_perception.dds.types import type_store
 from hand_perception.demo.listener import Listener, Result
 from hand_perception.demo.report import Report
 from hand_perception.demo.video import OverlayVideo

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from hand_perception.bag import BagWriter
+from hand_perception.bags.writer import BagWriter
 from hand_perception.dds.participant import BEST_EFFORT, LATCHED, RELIABLE, Participant
 from hand_perception.frames import camera_from_info
 from hand_perception.hands import Camera, Hand

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from cyclonedds.idl import IdlStruct
 
+from hand_perception.cdr import type_store
 from hand_perception.dds.network import DISTROS
-from hand_perception.dds.types import dds_type, type_store
+from hand_perception.dds.types import dds_type
 
 # As rosidl computes them: `ros2 topic info -v` on Jazzy, for its own and for this package's types.
 HASHES = {

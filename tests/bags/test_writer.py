@@ -3,19 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("rosbags", reason="needs the dds extra")
+pytest.importorskip("rosbags", reason="needs the bag extra")
 
 from bright_square import BrightSquare, picture
 from rosbags.rosbag2 import Reader
 
-from hand_perception import messages
-from hand_perception.bag import BagWriter
-from hand_perception.dds import types
+from hand_perception import cdr, messages
+from hand_perception.bags.writer import BagWriter
 from hand_perception.errors import DataError
 from hand_perception.hands import Camera
 
-STORE = types.type_store()
-MAKE = types.message_types(STORE)
+STORE = cdr.type_store()
+MAKE = cdr.message_types(STORE)
 
 
 def test_what_is_recorded_can_be_read_with_its_types(tmp_path):
@@ -26,9 +25,9 @@ def test_what_is_recorded_can_be_read_with_its_types(tmp_path):
     topology = messages.topology_message(MAKE, BrightSquare.topology)
     with BagWriter(tmp_path / "bag", STORE) as bag:
         for stamp in (100, 200):
-            bag.write("/hands/mesh", mesh.__msgtype__, types.serialize(STORE, mesh), stamp)
-        cdr = types.serialize(STORE, topology)
-        bag.write("/hands/topology", topology.__msgtype__, cdr, 150, latched=True)
+            bag.write("/hands/mesh", mesh.__msgtype__, cdr.serialize(STORE, mesh), stamp)
+        data = cdr.serialize(STORE, topology)
+        bag.write("/hands/topology", topology.__msgtype__, data, 150, latched=True)
     with Reader(tmp_path / "bag") as reader:
         records = [(c.topic, c.msgtype, stamp, bytes(raw)) for c, stamp, raw in reader.messages()]
         assert "float32[] vertices" in reader.connections[0].msgdef.data

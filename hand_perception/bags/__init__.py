@@ -1,0 +1,1 @@
+"""Recordings (rosbag2) in and out, without ROS."""
