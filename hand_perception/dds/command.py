@@ -130,7 +130,8 @@ def run_camera(args: argparse.Namespace) -> int:
     start_logging()
     stop = stop_on_signals()
     with make_participant("camera", args) as participant:
-        from hand_perception.dds.camera import Source, play
+        from hand_perception.dds.camera import play
+        from hand_perception.sources import Source
 
         source = Source(args.source)
         play(

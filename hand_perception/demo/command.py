@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from hand_perception.bags.writer import BagWriter
 from hand_perception.cdr import type_store
-from hand_perception.dds.camera import Source, clip_truth
+from hand_perception.dds.camera import clip_truth
 from hand_perception.dds.command import positive, start_logging
 from hand_perception.dds.participant import Participant
 from hand_perception.dds.stop import Stop, stop_on_signals
@@ -28,6 +28,7 @@ from hand_perception.demo.listener import Listener, Result
 from hand_perception.demo.report import Report
 from hand_perception.demo.video import OverlayVideo
 from hand_perception.errors import HandPerceptionError
+from hand_perception.sources import Source
 
 CLIP = Path(__file__).parent.parent / "assets" / "demo" / "clip.mp4"
 _COMMAND = [sys.executable, "-m", "hand_perception.cli"]

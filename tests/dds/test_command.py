@@ -11,8 +11,8 @@ import pytest
 from bright_square import picture
 
 from hand_perception import cli
-from hand_perception.dds.camera import Source
 from hand_perception.errors import DataError
+from hand_perception.sources import Source
 
 
 @pytest.fixture(autouse=True)
