@@ -146,6 +146,8 @@ class Hand:
     wrist: pose of the wrist frame (see geometry.wrist_frame).
     side_confidence: 0..1. track_id: positive once a tracker has seen it, else 0.
     metric: false when the camera's intrinsics were assumed.
+    position_covariance: [3, 3] square metres, of a shift of the whole hand in the camera frame
+    (see uncertainty.py); None where nobody has told.
     """
 
     side: Side
@@ -160,6 +162,7 @@ class Hand:
     side_confidence: float = 1.0
     track_id: int = 0
     metric: bool = True
+    position_covariance: np.ndarray | None = None
 
 
 @dataclass

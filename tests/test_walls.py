@@ -31,7 +31,8 @@ ALLOWED = {
 }
 # What a frame passes through, and what must not know who calls it.
 CORE = ("errors", "hands", "geometry", "imaging", "template", "smoothing", "tracking", "overlay")
-CORE += ("postprocess", "articulation", "retargeting", "reconstructor", "runtime")
+CORE += ("postprocess", "articulation", "retargeting", "reconstructor", "runtime", "depth")
+CORE += ("uncertainty",)
 FRONT_ENDS = ("ros", "dds", "demo", "node", "worker", "messages", "cli", "predict", "evaluation")
 FRONT_ENDS += ("articulation_messages",)
 LABORATORY = ("models", "training", "synthesis", "data", "export")
