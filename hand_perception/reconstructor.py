@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hand_perception.errors import CameraError
 from hand_perception.hands import Camera, Reconstruction
-from hand_perception.imaging import Letterbox, letterbox, normalise
+from hand_perception.imaging import Letterbox
 from hand_perception.postprocess import (
     CANDIDATE_SCORE,
     ScoreCalibration,
@@ -19,6 +20,8 @@ from hand_perception.postprocess import (
     image_boxes,
 )
 from hand_perception.runtime.backend import Backend, ModelFolder
+from hand_perception.runtime.select import open_backend
+from hand_perception.runtime.select import open_backend
 from hand_perception.template import Template, load_template
 
 
@@ -44,16 +47,15 @@ class HandReconstructor:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path = "handos_s", threads: int = 0
+        cls, name_or_path: str | Path = "handos_s", threads: int = 0, backend: str = "auto"
     ) -> HandReconstructor:
-        """A shipped model by name or a model folder; threads: of ONNX Runtime, 0 lets it choose.
+        """A shipped model by name or a model folder; threads: of ONNX Runtime, 0 lets it choose;
+        backend: a name in runtime.select.
 
-        Raises ModelError when files are missing or corrupt.
+        Raises ModelError when files are missing or corrupt or the backend cannot run here.
         """
-        from hand_perception.runtime.onnxruntime_backend import OnnxRuntimeBackend
-
         folder = ModelFolder.open(name_or_path)
-        return cls(folder, OnnxRuntimeBackend(folder, threads))
+        return cls(folder, open_backend(folder, backend, threads))
 
     @property
     def identity(self) -> str:
@@ -116,7 +118,8 @@ class HandReconstructor:
         boxes = image_boxes(detected, chosen, fit, self._folder.image_size)
         return Candidates(boxes, detected.scores[chosen], presence)
 
-    def _prepare(self, image: np.ndarray) -> tuple[np.ndarray, Letterbox]:
+    def _prepare(self, image: np.ndarray) -> tuple[Any, Letterbox]:
         """The network's input and the way back to the image's pixels."""
-        canvas, fit = letterbox(image, (self._folder.image_size,) * 2)
-        return normalise(canvas, self._folder.mean, self._folder.std), fit
+        prepared = self._backend.prepare(image)
+        fit = Letterbox.fit(image.shape[1], image.shape[0], (self._folder.image_size,) * 2)
+        return prepared, fit

@@ -23,7 +23,7 @@ LEFT_HAND = ABOUT_MCP * (-1, 1, 1)
 
 def found(boxes, scores) -> Detected:
     boxes = np.array(boxes, np.float32)
-    return Detected(boxes, np.array(scores, np.float32), np.zeros((len(boxes), 4)), None)
+    return Detected(boxes, np.array(scores, np.float32), None)
 
 
 def test_low_scores_and_repeats_are_left_out_best_first():

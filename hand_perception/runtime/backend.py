@@ -23,12 +23,12 @@ GRAPHS = ("detector.onnx", "decoder.onnx")
 
 @dataclass
 class Detected:
-    """boxes [Q, 4] cx, cy, w, h in 0..1 of the canvas; scores [Q]; instances [Q, 2d] = [Q0, Q6].
-    features: what the decoder reads, in the backend's own memory."""
+    """boxes [Q, 4] cx, cy, w, h in 0..1 of the canvas; scores [Q].
+    features: what else the decoder reads (instances [Q, 2d] = [Q0, Q6] and feature maps), in the
+    backend's own memory. All of it holds until the backend detects again."""
 
     boxes: np.ndarray
     scores: np.ndarray
-    instances: np.ndarray
     features: Any
 
 
@@ -45,13 +45,19 @@ class Decoded:
 
 
 class Backend(Protocol):
-    """Runs one model. Not thread-safe: one thread owns a backend."""
+    """Runs one model. Not thread-safe: one thread at a time.
+
+    identity: model, precision and engine in one line; with `auto`, also why this one was taken.
+    """
 
     identity: str
 
-    def detect(self, image: np.ndarray) -> Detected:
-        """image: normalised float32 [1, 3, S, S]."""
+    def prepare(self, image: np.ndarray) -> Any:
+        """RGB uint8 [H, W, 3] -> what `detect` takes: the normalised canvas, where the backend
+        wants it. Raises ImageError as `imaging.letterbox` does."""
         ...
+
+    def detect(self, prepared: Any) -> Detected: ...
 
     def decode(self, detected: Detected, chosen: np.ndarray) -> Decoded:
         """chosen: indices [H] of queries; H is at least one."""

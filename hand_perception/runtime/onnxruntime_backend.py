@@ -1,50 +1,97 @@
-"""ONNX Runtime on the CPU: the reference backend and the default without a GPU."""
+"""ONNX Runtime: the reference backend, on the CPU and through its CUDA and TensorRT providers."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from hand_perception.errors import ModelError
+from hand_perception.imaging import letterbox, normalise
 from hand_perception.runtime.backend import Decoded, Detected, ModelFolder
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_DECODED = ("joints2d", "vertices", "camera", "presence")
 
 
 class OnnxRuntimeBackend:
     """Both graphs of a model folder. threads: intra-op threads, 0 lets ONNX Runtime choose.
+    provider: a key of PROVIDERS.
 
-    Raises ModelError when a graph cannot be loaded.
+    Feature maps stay where the provider computed them: on the GPU they never cross to the host.
+    Raises ModelError when the provider is not installed or a graph cannot be loaded.
     """
 
-    def __init__(self, folder: ModelFolder, threads: int = 0) -> None:
-        self._detector = _session(folder, "detector.onnx", threads)
-        self._decoder = _session(folder, "decoder.onnx", threads)
-        self._features = [
-            i.name for i in self._decoder.get_inputs() if i.name not in ("instances", "boxes")
-        ]
-        self._outputs = ["boxes", "scores", "instances", *self._features]
+    def __init__(self, folder: ModelFolder, threads: int = 0, provider: str = "cpu") -> None:
+        if PROVIDERS[provider] not in onnxruntime.get_available_providers():
+            raise ModelError(
+                f"ONNX Runtime {onnxruntime.__version__} has no {provider} provider here: "
+                "pip install onnxruntime-gpu in place of onnxruntime"
+            )
+        self._folder = folder
+        self._detector = _session(folder.path / "detector.onnx", threads, provider)
+        self._decoder = _session(folder.path / "decoder.onnx", threads, provider)
+        self._device = "cpu" if provider == "cpu" else "cuda"
+        inputs = [i.name for i in self._decoder.get_inputs()]
+        self._features = [name for name in inputs if name not in ("instances", "boxes")]
         version = folder.card["sha256"]["decoder.onnx"][:8]
-        self.identity = f"{folder.name}-{version} fp32 onnxruntime-{onnxruntime.__version__} cpu"
+        self.identity = (
+            f"{folder.name}-{version} {folder.card.get('precision', 'fp32')} "
+            f"onnxruntime-{onnxruntime.__version__} {provider}"
+        )
 
-    def detect(self, image: np.ndarray) -> Detected:
-        boxes, scores, instances, *features = self._detector.run(self._outputs, {"image": image})
-        return Detected(boxes[0], scores[0], instances[0], features)
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """RGB uint8 [H, W, 3] -> float32 [1, 3, S, S]."""
+        canvas, _ = letterbox(image, (self._folder.image_size,) * 2)
+        return normalise(canvas, self._folder.mean, self._folder.std)
+
+    def detect(self, prepared: np.ndarray) -> Detected:
+        binding = self._detector.io_binding()
+        binding.bind_cpu_input("image", prepared)
+        for name in ("boxes", "scores", "instances"):
+            binding.bind_output(name, "cpu")
+        for name in self._features:
+            binding.bind_output(name, self._device)
+        self._detector.run_with_iobinding(binding)
+        boxes, scores, instances, *maps = binding.get_outputs()
+        features = instances.numpy()[0], maps
+        return Detected(boxes.numpy()[0], scores.numpy()[0], features)
 
     def decode(self, detected: Detected, chosen: np.ndarray) -> Decoded:
-        feed = dict(zip(self._features, detected.features, strict=True))
-        feed["instances"] = detected.instances[None, chosen]
-        feed["boxes"] = detected.boxes[None, chosen]
-        outputs = ("joints2d", "vertices", "camera", "presence")
-        return Decoded(*(value[0] for value in self._decoder.run(outputs, feed)))
+        instances, maps = detected.features
+        binding = self._decoder.io_binding()
+        binding.bind_cpu_input("instances", np.ascontiguousarray(instances[None, chosen]))
+        binding.bind_cpu_input("boxes", np.ascontiguousarray(detected.boxes[None, chosen]))
+        for name, value in zip(self._features, maps, strict=True):
+            binding.bind_ortvalue_input(name, value)
+        for name in _DECODED:
+            binding.bind_output(name, "cpu")
+        self._decoder.run_with_iobinding(binding)
+        return Decoded(*(value.numpy()[0] for value in binding.get_outputs()))
 
 
-def _session(folder: ModelFolder, graph: str, threads: int) -> onnxruntime.InferenceSession:
+def _session(path: Path, threads: int, provider: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     # Spinning threads take a core from everything else on a robot's computer.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    path = folder.path / graph
+    # What a GPU provider lacks runs on the CPU; the TensorRT provider hands over to CUDA first.
+    order = {"cpu": ("cpu",), "cuda": ("cuda", "cpu"), "tensorrt": ("tensorrt", "cuda", "cpu")}
+    providers = [PROVIDERS[name] for name in order[provider]]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises its own classes, unexported
         raise ModelError(f"{path} cannot be loaded ({error}): reinstall the model") from error
+    # A provider whose libraries or driver are missing is dropped with a log line only.
+    if PROVIDERS[provider] not in session.get_providers():
+        raise ModelError(
+            f"ONNX Runtime's {provider} provider does not start here: `hand-perception doctor` "
+            "says which library or driver is missing"
+        )
+    return session

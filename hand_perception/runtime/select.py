@@ -1,0 +1,82 @@
+"""The table of backends, and which one `auto` takes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hand_perception.errors import ModelError
+from hand_perception.runtime.backend import Backend, ModelFolder
+
+
+@dataclass(frozen=True)
+class Option:
+    """open(folder, threads) raises ModelError where the backend cannot run. needs_gpu: pointless
+    to try without NVIDIA's driver. automatic: `auto` may take it."""
+
+    open: Callable[[ModelFolder, int], Backend]
+    needs_gpu: bool = False
+    automatic: bool = True
+
+
+def _open_tensorrt(folder: ModelFolder, threads: int) -> Backend:
+    from hand_perception.runtime.tensorrt_backend import TensorRTBackend
+
+    return TensorRTBackend.open(folder)
+
+
+def _open_onnxruntime(provider: str) -> Callable[[ModelFolder, int], Backend]:
+    def open_it(folder: ModelFolder, threads: int) -> Backend:
+        from hand_perception.runtime.onnxruntime_backend import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(folder, threads, provider)
+
+    return open_it
+
+
+# Fastest first: the order in which `auto` tries them.
+BACKENDS = {
+    "tensorrt": Option(_open_tensorrt, needs_gpu=True),
+    "onnxruntime-cuda": Option(_open_onnxruntime("cuda"), needs_gpu=True),
+    # Builds engines of its own for minutes at its first frame, so only on request.
+    "onnxruntime-tensorrt": Option(_open_onnxruntime("tensorrt"), needs_gpu=True, automatic=False),
+    "onnxruntime": Option(_open_onnxruntime("cpu")),
+}
+
+
+def open_backend(folder: ModelFolder, backend: str = "auto", threads: int = 0) -> Backend:
+    """The named backend, or with "auto" the fastest that runs here; its identity then says why.
+
+    threads: of ONNX Runtime on the CPU, 0 lets it choose. Raises ModelError on an unknown name, and
+    when the backend asked for cannot run here.
+    """
+    if backend != "auto":
+        if backend not in BACKENDS:
+            known = ", ".join(("auto", *BACKENDS))
+            raise ModelError(f"unknown backend {backend!r}, use one of: {known}")
+        return BACKENDS[backend].open(folder, threads)
+    refusals: list[str] = []
+    if not has_nvidia_driver():
+        refusals.append("no NVIDIA driver")
+    for name, option in BACKENDS.items():
+        if not option.automatic or (option.needs_gpu and refusals[:1] == ["no NVIDIA driver"]):
+            continue
+        try:
+            opened = option.open(folder, threads)
+        except ModelError as error:
+            refusals.append(f"{name}: {error}")
+            continue
+        reason = "; ".join(refusals) or "the fastest there is"
+        opened.identity = f"{opened.identity} (auto: {reason})"
+        return opened
+    raise ModelError(f"no backend runs {folder.name}: {'; '.join(refusals)}")
+
+
+def has_nvidia_driver() -> bool:
+    """Whether the CUDA driver's library is installed; on a Jetson it comes with JetPack."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
