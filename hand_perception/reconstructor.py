@@ -21,7 +21,6 @@ from hand_perception.postprocess import (
 )
 from hand_perception.runtime.backend import Backend, ModelFolder
 from hand_perception.runtime.select import open_backend
-from hand_perception.runtime.select import open_backend
 from hand_perception.template import Template, load_template
 
 
