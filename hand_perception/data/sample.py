@@ -5,12 +5,12 @@ Arrays are numpy; pixel centres are integers, 3D is in metres with the camera's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import cv2
 import numpy as np
 
-from hand_perception.hands import Camera
+from hand_perception.hands import NUM_KEYPOINTS, Camera
 
 BOX_MARGIN = 0.1
 PADDING = 114
@@ -20,7 +20,11 @@ PADDING = 114
 class HandLabels:
     """n hands. keypoints2d [n, 21, 2] px. joints3d [n, 21, 3] and vertices [n, 778, 3]: relative to
     the middle MCP. translation [n, 3]: of that root, valid where ``metric``. weight2d, weight3d:
-    [n], 0 where a label is absent. side: [n], +1 right, -1 left, 0 unknown.
+    [n], 0 where a label is absent; weight_mesh: [n], the same of the vertices where it differs from
+    weight3d. side: [n], +1 right, -1 left, 0 unknown.
+
+    known: [n, 21] bool, joints that are labelled, by default all; the others' pixels are the mean
+    of the known ones, so that bounds stay true. occluded: [n, 21] bool, by default none.
     """
 
     keypoints2d: np.ndarray
@@ -31,6 +35,18 @@ class HandLabels:
     translation: np.ndarray
     metric: np.ndarray
     side: np.ndarray
+    weight_mesh: np.ndarray | None = None
+    known: np.ndarray | None = None
+    occluded: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        shape = (len(self.side), NUM_KEYPOINTS)
+        if self.weight_mesh is None:
+            self.weight_mesh = self.weight3d
+        if self.known is None:
+            self.known = np.ones(shape, bool)
+        if self.occluded is None:
+            self.occluded = np.zeros(shape, bool)
 
     def __len__(self) -> int:
         return len(self.side)
@@ -42,7 +58,8 @@ class HandLabels:
 @dataclass
 class Sample:
     """image: uint8 [H, W, 3] RGB. ignore_boxes: [m, 4] x0, y0, x1, y1: neither hand nor background.
-    exhaustive: false when some hands may be unlabelled.
+    exhaustive: false when some hands may be unlabelled. topology: of the vertices, "open778" or
+    "mano". name: which sample of its data set this is.
     """
 
     image: np.ndarray
@@ -50,6 +67,8 @@ class Sample:
     hands: HandLabels
     ignore_boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     exhaustive: bool = True
+    topology: str = "open778"
+    name: str = ""
 
 
 def hand_boxes(keypoints2d: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -109,25 +128,23 @@ def warp(sample: Sample, similarity: Similarity, size: int) -> Sample:
     )
     linear, shift = matrix[:, :2].astype(np.float32), matrix[:, 2].astype(np.float32)
     hands = sample.hands
-    moved = HandLabels(
+    moved = replace(
+        hands,
         keypoints2d=hands.keypoints2d @ linear.T + shift,
-        weight2d=hands.weight2d,
         joints3d=hands.joints3d @ axes.T,
         vertices=hands.vertices @ axes.T,
-        weight3d=hands.weight3d,
         translation=hands.translation @ axes.T,
-        metric=hands.metric,
         side=-hands.side if similarity.mirror_width else hands.side,
     )
     camera = sample.camera
     focal = camera.fx * similarity.scale
     centre = matrix[:, :2] @ [camera.cx, camera.cy] + matrix[:, 2]
-    return Sample(
+    return replace(
+        sample,
         image=image,
         camera=Camera(focal, focal, *centre, size, size, metric=camera.metric),
         hands=moved,
         ignore_boxes=_warp_boxes(sample.ignore_boxes, matrix),
-        exhaustive=sample.exhaustive,
     )
 
 

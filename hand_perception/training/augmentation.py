@@ -12,28 +12,32 @@ MIN_JOINTS_INSIDE = 0.5
 MIN_BOX_PIXELS = 12
 
 
-def whole_image_view(sample: Sample, size: int, rng: np.random.Generator) -> Sample:
-    """The image, zoomed, turned and moved: for the detector."""
+def whole_image_view(
+    sample: Sample, size: int, rng: np.random.Generator, flip: float = 0.5
+) -> Sample:
+    """The image, zoomed, turned and moved: for the detector. flip: how often it is mirrored."""
     height, width = sample.image.shape[:2]
     scale = size / max(height, width) * np.exp(rng.uniform(-0.6, 0.35))
-    return _view(sample, size, rng, scale, ((width - 1) / 2, (height - 1) / 2), wander=0.2)
+    centre = ((width - 1) / 2, (height - 1) / 2)
+    return _view(sample, size, rng, scale, centre, wander=0.2, flip=flip)
 
 
-def hand_view(sample: Sample, size: int, rng: np.random.Generator) -> Sample:
+def hand_view(sample: Sample, size: int, rng: np.random.Generator, flip: float = 0.5) -> Sample:
     """A view around one hand, 18 to 85 % of the side: for the decoder, which sees boxes only."""
     if not len(sample.hands):
-        return whole_image_view(sample, size, rng)
+        return whole_image_view(sample, size, rng, flip)
     height, width = sample.image.shape[:2]
     box = hand_boxes(sample.hands.keypoints2d, width, height)[rng.integers(len(sample.hands))]
     side = max(box[2] - box[0], box[3] - box[1], 4.0)
     scale = size * np.exp(rng.uniform(np.log(0.18), np.log(0.85))) / side
-    return _view(sample, size, rng, scale, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), 0.12)
+    centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    return _view(sample, size, rng, scale, centre, wander=0.12, flip=flip)
 
 
-def _view(sample, size, rng, scale, centre, wander) -> Sample:
+def _view(sample, size, rng, scale, centre, wander, flip) -> Sample:
     # Mostly upright as cameras are held, now and then any way round.
     angle = rng.normal(0, np.radians(15)) if rng.random() < 0.85 else rng.uniform(-np.pi, np.pi)
-    mirror = sample.image.shape[1] if rng.random() < 0.5 else 0
+    mirror = sample.image.shape[1] if rng.random() < flip else 0
     target = (size - 1) / 2 + rng.uniform(-wander, wander, 2) * size
     matrix = Similarity(scale, angle, (0.0, 0.0), mirror).matrix()
     offset = target - (matrix[:, :2] @ centre + matrix[:, 2])

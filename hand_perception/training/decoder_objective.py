@@ -137,6 +137,7 @@ def decoder_losses(
     side, area = boxes[..., 2:].amax(-1), boxes[..., 2:].prod(-1)
     weight2d = pick(batch.weight2d) * chosen.valid
     weight3d = pick(batch.weight3d) * chosen.valid
+    weight_mesh, known = pick(batch.weight_mesh) * chosen.valid, pick(batch.known)
 
     def mean(values: Tensor, by: Tensor) -> Tensor:
         return (values * by).sum() / by.sum().clamp(min=1e-3)
@@ -145,31 +146,32 @@ def decoder_losses(
     losses: dict[str, Tensor] = {}
     importance = torch.linspace(0.5, 1, len(out.joints2d))
     for k, predicted in enumerate(out.joints2d):
-        error = joint_l1(predicted, joints2d, side) * w.joints2d
-        error = error + oks_loss(predicted, joints2d, area) * w.oks2d
+        error = joint_l1(predicted, joints2d, side, known) * w.joints2d
+        error = error + oks_loss(predicted, joints2d, area, known) * w.oks2d
         losses[f"joints2d_{k}"] = mean(error, weight2d) * float(importance[k])
     if out.heatmaps is not None:
-        error = heatmap_loss(out.heatmaps, out.grid, joints2d, side)
+        error = heatmap_loss(out.heatmaps, out.grid, joints2d, side, known)
         losses["heatmap"] = mean(error, weight2d) * w.heatmap
     joints3d, vertices = pick(batch.joints3d) / UNIT, pick(batch.vertices) / UNIT
     if out.joints3d is not None:
-        losses["lifted_joints3d"] = mean(point_l1(out.joints3d, joints3d), weight3d) * w.joints3d
+        error = point_l1(out.joints3d, joints3d, known)
+        losses["lifted_joints3d"] = mean(error, weight3d) * w.joints3d
     for k, (predicted, camera) in enumerate(zip(out.vertices, out.camera, strict=True)):
         own_joints = regressor @ predicted
-        error = point_l1(predicted, vertices) * w.vertices
-        error = error + point_l1(own_joints, joints3d) * w.joints3d
-        losses[f"mesh_{k}"] = mean(error, weight3d)
+        losses[f"mesh_{k}"] = mean(point_l1(predicted, vertices), weight_mesh) * w.vertices
+        error = point_l1(own_joints, joints3d, known)
+        losses[f"joints3d_{k}"] = mean(error, weight3d) * w.joints3d
         if every_layer or k == len(out.vertices) - 1:
             surface = mesh.edge(predicted, vertices) * w.edge
             surface = surface + mesh.normal(predicted, vertices) * w.normal
-            losses[f"surface_{k}"] = mean(surface, weight3d)
+            losses[f"surface_{k}"] = mean(surface, weight_mesh)
             smooth = mesh.consistency(predicted) * w.consistency
             losses[f"consistency_{k}"] = mean(smooth, chosen.valid.float())
         intrinsics = batch.intrinsics[:, None].expand(-1, camera.shape[1], -1)
         moved = own_joints * UNIT + translation(camera, chosen.boxes, intrinsics)[..., None, :]
         projected = project(moved, intrinsics)
-        error = joint_l1(projected, joints2d, side).clamp(max=3) * w.projection
-        error = error + oks_loss(projected, joints2d, area) * w.oks_projection
+        error = joint_l1(projected, joints2d, side, known).clamp(max=3) * w.projection
+        error = error + oks_loss(projected, joints2d, area, known) * w.oks_projection
         losses[f"projection_{k}"] = mean(error, weight2d)
         goal = _true_camera(pick(batch.translation), chosen.boxes, intrinsics)
         known = (pick(batch.metric) & chosen.valid).float()

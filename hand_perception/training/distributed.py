@@ -28,6 +28,19 @@ class Team:
         """Whether this process writes checkpoints and logs."""
         return self.rank == 0
 
+    def average_buffers(self, module: nn.Module) -> None:
+        """Running statistics become those of all processes' images."""
+        if self.size == 1:
+            return
+        buffers = [b for b in module.buffers() if b.dtype.is_floating_point]
+        if not buffers:
+            return
+        flat = torch.cat([b.reshape(-1) for b in buffers])
+        dist.all_reduce(flat)
+        flat /= self.size
+        for buffer, part in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+            buffer.copy_(part.reshape(buffer.shape))
+
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """A parameter that no image of a process used counts there as a zero gradient."""
         if self.size == 1:

@@ -10,7 +10,7 @@ from hand_perception.errors import DataError
 from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.model import HandOS, normalise
 from hand_perception.settings import build
-from hand_perception.template import load_template
+from hand_perception.template import Template, load_template
 from hand_perception.training.batches import Batch, BatchRecipe, Source, StepBatches
 from hand_perception.training.config import StageConfig
 from hand_perception.training.decoder_objective import (
@@ -27,30 +27,36 @@ from hand_perception.training.losses import MeshTerms
 class Learner(nn.Module):
     """The network with what only training needs."""
 
-    def __init__(self, config: HandOSConfig) -> None:
+    def __init__(self, config: HandOSConfig, template: Template) -> None:
         super().__init__()
-        self.network = HandOS(config, load_template())
+        self.network = HandOS(config, template)
         self.pretext = PosePretext(config.detector.dim)
 
 
 class HandOSObjective:
     """``detector``: the detector alone. ``joints``: it is frozen from here on, the 2D layers
     learn. ``mesh``: everything beside the detector learns. losses: of LossWeights, by name.
-    seed: of the first weights.
+    seed: of the first weights. template: whose mesh is learnt.
 
     Raises DataError for an unknown term.
     """
 
     stages = ("detector", "joints", "mesh")
 
-    def __init__(self, config: HandOSConfig, losses: dict[str, float], seed: int = 0) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: HandOSConfig,
+        losses: dict[str, float],
+        seed: int = 0,
+        template: Template | None = None,
+    ) -> None:
+        self.config, self.template = config, template or load_template()
         torch.manual_seed(seed)
         self.weights = build(LossWeights, losses, DataError)
-        self.learner = Learner(config)
+        self.learner = Learner(config, self.template)
 
     def to(self, device: torch.device) -> None:
-        template = load_template()
+        template = self.template
         self.learner.to(device, memory_format=torch.channels_last)
         self.mesh = MeshTerms(torch.from_numpy(template.faces).long().to(device))
         self.regressor = torch.from_numpy(template.regressor).to(device)
@@ -76,9 +82,11 @@ class HandOSObjective:
         recipe = BatchRecipe(
             batch_size=batch_size,
             sizes=stage.sizes,
-            view="image" if stage.name == "detector" else "hand",
+            view=stage.view or ("image" if stage.name == "detector" else "hand"),
             slots=max(stage.slots, 4),
             weights=weights,
+            flip=stage.flip,
+            epochs=stage.epochs > 0,
         )
         return StepBatches(sources, recipe, seed)
 

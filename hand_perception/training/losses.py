@@ -17,22 +17,30 @@ OKS_SIGMAS = (
 )  # fmt: skip
 
 
-def joint_l1(predicted: Tensor, truth: Tensor, side: Tensor) -> Tensor:
+def known_mean(values: Tensor, known: Tensor | None) -> Tensor:
+    """The mean over the joints that are labelled: [..., 21], known bool [..., 21] -> [...]."""
+    if known is None:
+        return values.mean(-1)
+    known = known.to(values.dtype)
+    return (values * known).sum(-1) / known.sum(-1).clamp(min=1)
+
+
+def joint_l1(predicted: Tensor, truth: Tensor, side: Tensor, known: Tensor | None = None) -> Tensor:
     """L^{J2D} and L^{Jproj} (eq. 9, 11): [..., 21, 2] and box side [...] -> [...]."""
-    return ((predicted - truth).abs() / side[..., None, None]).mean((-1, -2))
+    return known_mean(((predicted - truth).abs() / side[..., None, None]).mean(-1), known)
 
 
-def oks_loss(predicted: Tensor, truth: Tensor, area: Tensor) -> Tensor:
+def oks_loss(predicted: Tensor, truth: Tensor, area: Tensor, known: Tensor | None = None) -> Tensor:
     """1 - OKS (eq. 9, 11; Maji et al. 2022): [..., 21, 2], box area [...] -> [...]."""
     sigma = predicted.new_tensor(OKS_SIGMAS)
     squared = (predicted - truth).square().sum(-1)
     similarity = torch.exp(-squared / (2 * area[..., None] * (2 * sigma) ** 2))
-    return 1 - similarity.mean(-1)
+    return 1 - known_mean(similarity, known)
 
 
-def point_l1(predicted: Tensor, truth: Tensor) -> Tensor:
-    """L^V, L^{J3D} (eq. 10): [..., N, 3] -> [...]."""
-    return (predicted - truth).abs().mean((-1, -2))
+def point_l1(predicted: Tensor, truth: Tensor, known: Tensor | None = None) -> Tensor:
+    """L^V, L^{J3D} (eq. 10): [..., N, 3] -> [...]; known: bool [..., N]."""
+    return known_mean((predicted - truth).abs().mean(-1), known)
 
 
 class MeshTerms:
@@ -86,7 +94,9 @@ def _faces_sharing_an_edge(faces: Tensor) -> tuple[Tensor, Tensor]:
     return torch.tensor(first, device=device), torch.tensor(second, device=device)
 
 
-def heatmap_loss(heatmaps: Tensor, grid: Tensor, truth: Tensor, side: Tensor) -> Tensor:
+def heatmap_loss(
+    heatmaps: Tensor, grid: Tensor, truth: Tensor, side: Tensor, known: Tensor | None = None
+) -> Tensor:
     """Cross-entropy of joint heatmaps with Gaussians of 5 % of the box.
 
     heatmaps [..., 21, G], grid [..., G, 2], truth [..., 21, 2], side [...] -> [...].
@@ -94,4 +104,4 @@ def heatmap_loss(heatmaps: Tensor, grid: Tensor, truth: Tensor, side: Tensor) ->
     offset = (grid[..., None, :, :] - truth[..., None, :]) / side[..., None, None, None]
     goal = torch.exp(-offset.square().sum(-1) / (2 * 0.05**2))
     goal = goal / goal.sum(-1, keepdim=True).clamp(min=1e-3)
-    return -(goal * heatmaps.log_softmax(-1)).sum(-1).mean(-1)
+    return known_mean(-(goal * heatmaps.log_softmax(-1)).sum(-1), known)

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from hand_perception.errors import DataError, TrainingError
 from hand_perception.training import checkpoint
 from hand_perception.training.batches import Source
-from hand_perception.training.config import TrainingConfig
+from hand_perception.training.config import StageConfig, TrainingConfig
 from hand_perception.training.distributed import Team
 from hand_perception.training.objective import Objective
 
@@ -55,6 +56,7 @@ class Trainer:
         if initial is not None:
             self.learner.network.load_state_dict(checkpoint.load_model(initial))
         self.average = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
+        self._board: SummaryWriter | None = None
 
     def run(self) -> None:
         last = self.output / "last.safetensors"
@@ -72,25 +74,25 @@ class Trainer:
         stage = self.config.stages[index]
         parts = self.objective.prepare(stage)
         parameters = [p for part in parts for p in part.parameters()]
-        optimiser = torch.optim.AdamW(
-            parameters, stage.lr, betas=(0.9, 0.98), weight_decay=stage.weight_decay
-        )
+        optimiser = make_optimiser(stage, parameters)
         checkpoint.restore_optimiser(optimiser, self.learner, optimiser_state)
+        epoch = self._steps_of_an_epoch(stage)
+        steps, decay_from = (stage.steps or stage.epochs * epoch), stage.cosine_from * epoch
         saved, started = time.monotonic(), time.monotonic()
         sums: dict[str, float] = {}
         skipped = 0
         progress = tqdm(
-            range(start, stage.steps),
+            range(start, steps),
             stage.name,
             initial=start,
-            total=stage.steps,
+            total=steps,
             disable=not self.team.leads,
         )
-        for step, batch in zip(progress, self._batches(index, start), strict=False):
+        for step, batch in zip(progress, self._batches(index, start, steps), strict=False):
             # Reseeded each step: a resumed run draws the same queries and jitter.
             torch.manual_seed(hash((self.config.seed, index, step, self.team.rank)) % 2**31)
             for group in optimiser.param_groups:
-                group["lr"] = stage.lr * schedule(step, stage.warmup, stage.steps)
+                group["lr"] = stage.lr * schedule(step, stage.warmup, steps, decay_from)
             losses = self.objective.losses(stage, batch.to(self.device))
             total = sum(losses.values())
             optimiser.zero_grad(set_to_none=True)
@@ -109,12 +111,14 @@ class Trainer:
                 continue
             skipped = 0
             optimiser.step()
+            self.team.average_buffers(self.learner)
             self._update_average(stage.ema, step)
             for name, value in {**losses, "total": total}.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
             if (step + 1) % REPORT_EVERY == 0:
                 rate = (step + 1 - start) * stage.batch_size / (time.monotonic() - started)
-                self._report(stage.name, step + 1, sums, rate)
+                rates = {"images_per_second": rate, "lr": optimiser.param_groups[0]["lr"]}
+                self._report(index, step + 1, sums, rates)
                 progress.set_postfix(loss=f"{sums['total'] / REPORT_EVERY:.2f}")
                 sums = {}
             if time.monotonic() - saved > SAVE_EVERY_SECONDS:
@@ -135,7 +139,16 @@ class Trainer:
         prefix = "network."
         return {k[len(prefix) :]: v for k, v in self.average.items() if k.startswith(prefix)}
 
-    def _batches(self, index: int, start: int) -> Iterator[Any]:
+    def _steps_of_an_epoch(self, stage: StageConfig) -> int:
+        """1 where a stage is counted in steps."""
+        if not stage.epochs:
+            return 1
+        named = [
+            self.sources[n] for n, share in stage.sources.items() if n in self.sources and share
+        ]
+        return math.ceil(sum(len(source) for source in named) / stage.batch_size)
+
+    def _batches(self, index: int, start: int, steps: int) -> Iterator[Any]:
         stage = self.config.stages[index]
         weights = {name: share for name, share in stage.sources.items() if share > 0}
         if missing := weights.keys() - self.sources.keys():
@@ -152,7 +165,7 @@ class Trainer:
                 batch_size=None,
                 sampler=range(
                     start * self.team.size + self.team.rank,
-                    stage.steps * self.team.size,
+                    steps * self.team.size,
                     self.team.size,
                 ),
                 num_workers=self.workers,
@@ -168,14 +181,28 @@ class Trainer:
             else:
                 self.average[name].copy_(value)
 
-    def _report(self, stage: str, step: int, sums: dict[str, float], rate: float) -> None:
+    def _report(
+        self, index: int, step: int, sums: dict[str, float], rates: dict[str, float]
+    ) -> None:
+        """One JSON line, and the same as TensorBoard's scalars ``stage/name``."""
         if not self.team.leads:
             return
-        row = {"stage": stage, "step": step, "images_per_second": round(rate, 1)}
-        row |= {name: round(value / REPORT_EVERY, 4) for name, value in sums.items()}
+        stage = self.config.stages[index].name
+        numbers = {name: value / REPORT_EVERY for name, value in sums.items()}
+        row = {
+            "stage": stage,
+            "step": step,
+            "images_per_second": round(rates["images_per_second"], 1),
+        }
+        row |= {name: round(value, 4) for name, value in numbers.items()}
         self.output.mkdir(parents=True, exist_ok=True)
         with open(self.output / "log.jsonl", "a") as log:
             log.write(json.dumps(row) + "\n")
+        if self._board is None:
+            self._board = SummaryWriter(str(self.output / "tensorboard"))
+        for name, value in {**numbers, **rates}.items():
+            self._board.add_scalar(f"{index}_{stage}/{name}", value, step)
+        self._board.flush()
 
     def _save(self, stage: int, step: int, optimiser: torch.optim.Optimizer | None) -> None:
         if not self.team.leads:
@@ -186,9 +213,19 @@ class Trainer:
         checkpoint.save(self.output / "last.safetensors", groups, {"stage": stage, "step": step})
 
 
-def schedule(step: int, warmup: int, total: int) -> float:
-    """Linear warm-up, then cosine to 2 %."""
+def make_optimiser(stage: StageConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Adam as torch has it, or AdamW with a second moment that forgets sooner."""
+    if stage.optimizer == "adam":
+        return torch.optim.Adam(parameters, stage.lr, weight_decay=stage.weight_decay)
+    return torch.optim.AdamW(
+        parameters, stage.lr, betas=(0.9, 0.98), weight_decay=stage.weight_decay
+    )
+
+
+def schedule(step: int, warmup: int, total: int, decay_from: int = 0) -> float:
+    """Linear warm-up, then 1 until ``decay_from``, then cosine to 2 %."""
     if step < warmup:
         return (step + 1) / warmup
-    progress = (step - warmup) / max(1, total - warmup)
+    begin = max(warmup, decay_from)
+    progress = max(0, step - begin) / max(1, total - begin)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
