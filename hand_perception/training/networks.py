@@ -7,12 +7,16 @@ from pathlib import Path
 import yaml
 
 from hand_perception.errors import DataError
+from hand_perception.template import Template
 from hand_perception.training.config import TrainingConfig
 from hand_perception.training.objective import Objective
 
 
-def load_objective(path: Path, recipe: TrainingConfig) -> Objective:
+def load_objective(
+    path: Path, recipe: TrainingConfig, template: Template | None = None
+) -> Objective:
     """path: of the network's sizes, config/models/*.yaml; its key ``network`` says which one.
+    template: whose mesh is learnt, ours unless given.
 
     Raises DataError for an unknown network or loss, ModelError for unknown sizes.
     """
@@ -22,7 +26,8 @@ def load_objective(path: Path, recipe: TrainingConfig) -> Objective:
         from hand_perception.models.handos.config import HandOSConfig
         from hand_perception.training.handos_objective import HandOSObjective
 
-        return HandOSObjective(HandOSConfig.from_dict(values), recipe.losses, recipe.seed)
+        sizes = HandOSConfig.from_dict(values)
+        return HandOSObjective(sizes, recipe.losses, recipe.seed, template)
     if network == "mobrecon":
         from hand_perception.models.mobrecon.config import MobReconConfig
         from hand_perception.training.mobrecon_objective import MobReconObjective
