@@ -50,6 +50,9 @@ COMMANDS = {
     "calibrate": Command(
         "scores that mean what they say", "hand_perception.evaluation.calibration"
     ),
+    "propose": Command(
+        "places that a detector takes for hands", "hand_perception.evaluation.proposals"
+    ),
     "synthesize": Command("render training data", "hand_perception.synthesis.command", "train"),
     "train": Command("train a network", "hand_perception.training.command", "train"),
     "export": Command("a trained network to ONNX", "hand_perception.export.command", "train"),

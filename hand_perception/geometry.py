@@ -303,6 +303,14 @@ def quaternion_xyzw(rotation: np.ndarray) -> np.ndarray:
 # -- meshes and boxes -------------------------------------------------------------------------
 
 
+def rotation_to_axis(ray: np.ndarray) -> np.ndarray:
+    """[3, 3]: the smallest rotation that turns a ray [3] in front of the camera onto its axis."""
+    x, y, z = ray / np.linalg.norm(ray)
+    # Rodrigues' formula about ray x axis, written out: no division by the angle's sine.
+    k = 1 / (1 + z)
+    return np.array([[1 - k * x * x, -k * x * y, -x], [-k * x * y, 1 - k * y * y, -y], [x, y, z]])
+
+
 def signed_volume(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Volumes [...] in cubic metres of meshes [..., V, 3] with faces [F, 3].
 

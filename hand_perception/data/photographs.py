@@ -26,6 +26,7 @@ from hand_perception.template import Template
 # A fitted mesh whose joints miss the labels by more than this share of the box teaches nothing.
 MAX_FIT_RESIDUAL = 0.045
 FITTED_AT_ONCE = 500
+_NO_BOXES = np.zeros((0, 4), np.float32)
 
 
 @dataclass
@@ -35,11 +36,21 @@ class Photographs:
     root: Path
     photographs: list[LabelledPhotograph]
     labels: list[HandLabels]
+    impostors: dict[str, np.ndarray] = field(default_factory=dict)
     _files: dict[int, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, root: str | Path, split: str, template: Template, cache: Path) -> Photographs:
-        """``cache``: an .npz where the fitted meshes are kept, since fitting takes minutes."""
+    def load(
+        cls,
+        root: str | Path,
+        split: str,
+        template: Template,
+        cache: Path,
+        impostors: Path | None = None,
+    ) -> Photographs:
+        """``cache``: an .npz where the fitted meshes are kept, since fitting takes minutes.
+        impostors: an .npz of `hand-perception propose`.
+        """
         photographs = read_photographs(Path(root), split)
         fits = _cached_fits(photographs, template, cache)
         labels, at = [], 0
@@ -47,13 +58,16 @@ class Photographs:
             count = len(photograph.hands)
             labels.append(_labels(photograph, fits, slice(at, at + count)))
             at += count
-        return cls(Path(root), photographs, labels)
+        return cls(Path(root), photographs, labels, _read_boxes(impostors) if impostors else {})
 
     def negatives(self) -> Photographs:
         """Those without a hand: a source of its own, to learn what is none."""
         chosen = [k for k, photograph in enumerate(self.photographs) if photograph.negative]
         return Photographs(
-            self.root, [self.photographs[k] for k in chosen], [self.labels[k] for k in chosen]
+            self.root,
+            [self.photographs[k] for k in chosen],
+            [self.labels[k] for k in chosen],
+            self.impostors,
         )
 
     def __len__(self) -> int:
@@ -74,9 +88,21 @@ class Photographs:
             camera=Camera.assumed(width, height),
             hands=self.labels[index],
             ignore_boxes=photograph.ignore_boxes.astype(np.float32),
+            impostor_boxes=self.impostors.get(photograph.file, _NO_BOXES),
             # A negative was looked through for hands: all of it is background.
             exhaustive=photograph.exhaustive or photograph.negative,
         )
+
+
+def _read_boxes(path: Path) -> dict[str, np.ndarray]:
+    """Raises DataError when the file is missing or no archive."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}): run `hand-perception propose` again"
+        ) from error
 
 
 def _cached_fits(photographs: list[LabelledPhotograph], template: Template, cache: Path) -> MeshFit:

@@ -58,6 +58,7 @@ class HandLabels:
 @dataclass
 class Sample:
     """image: uint8 [H, W, 3] RGB. ignore_boxes: [m, 4] x0, y0, x1, y1: neither hand nor background.
+    impostor_boxes: [k, 4], no hands for sure, but a detector took them for some.
     exhaustive: false when some hands may be unlabelled. topology: of the vertices, "open778" or
     "mano". name: which sample of its data set this is.
     """
@@ -66,6 +67,7 @@ class Sample:
     camera: Camera
     hands: HandLabels
     ignore_boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    impostor_boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     exhaustive: bool = True
     topology: str = "open778"
     name: str = ""
@@ -145,6 +147,7 @@ def warp(sample: Sample, similarity: Similarity, size: int) -> Sample:
         camera=Camera(focal, focal, *centre, size, size, metric=camera.metric),
         hands=moved,
         ignore_boxes=_warp_boxes(sample.ignore_boxes, matrix),
+        impostor_boxes=_warp_boxes(sample.impostor_boxes, matrix),
     )
 
 

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--render", type=int, metavar="SIZE", help="render instead, on the fly")
     parser.add_argument("--backgrounds", type=Path, nargs="*", help="photographs for --render")
     parser.add_argument("--photographs", type=Path, help="folder with labels.jsonl")
+    parser.add_argument("--impostors", type=Path, help="file of `hand-perception propose`")
     parser.add_argument("--init", type=Path, help="start from a stage's file of an earlier run")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
@@ -45,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
         sources["synthetic"] = RenderedSamples(config.seed, args.render, args.backgrounds)
     if args.photographs:
         cache = args.output / "photograph_meshes.npz"
-        photographs = Photographs.load(args.photographs, "train", load_template(), cache)
+        photographs = Photographs.load(
+            args.photographs, "train", load_template(), cache, args.impostors
+        )
         sources |= {"photographs": photographs, "negatives": photographs.negatives()}
     if not sources:
         raise DataError("nothing to train on: give --synthetic, --photographs or both")

@@ -32,5 +32,6 @@ def load_objective(
         from hand_perception.models.mobrecon.config import MobReconConfig
         from hand_perception.training.mobrecon_objective import MobReconObjective
 
-        return MobReconObjective(MobReconConfig.from_dict(values), recipe.losses, recipe.seed)
+        widths = MobReconConfig.from_dict(values)
+        return MobReconObjective(widths, recipe.losses, recipe.seed, template)
     raise DataError(f"{path}: unknown network {network!r}, use handos or mobrecon")

@@ -25,6 +25,10 @@ class Objective(Protocol):
         """Moves the learner and all that the losses need."""
         ...
 
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Starts from the network's weights of an earlier run."""
+        ...
+
     def prepare(self, stage: StageConfig) -> list[nn.Module]:
         """Switches to a stage; returns the modules that learn in it."""
         ...

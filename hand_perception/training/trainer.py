@@ -54,7 +54,7 @@ class Trainer:
         objective.to(device)
         self.learner = objective.learner
         if initial is not None:
-            self.learner.network.load_state_dict(checkpoint.load_model(initial))
+            objective.load(checkpoint.load_model(initial))
         self.average = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
         self._board: SummaryWriter | None = None
 

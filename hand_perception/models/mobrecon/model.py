@@ -1,0 +1,76 @@
+"""MobRecon whole (Fig. 2): a crop around one hand -> 2D joints and mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hand_perception.models.mobrecon.config import MobReconConfig
+from hand_perception.models.mobrecon.decoder import MeshDecoder
+from hand_perception.models.mobrecon.encoder import build_encoder
+from hand_perception.models.mobrecon.lifting import (
+    PoseToVertex,
+    grid_sampling,
+    joint_wise_pooling,
+)
+from hand_perception.models.mobrecon.mesh_pyramid import pyramid
+from hand_perception.models.mobrecon.pose2d import REPRESENTATIONS, Pose2D
+from hand_perception.template import Template
+
+# The network's unit of length in metres: about the size of a hand, so that numbers are near one.
+UNIT = 0.1
+
+
+@dataclass
+class MobReconOutput:
+    """pose: 2D, from maps [B, MAP_WIDTH, S / 8, S / 8]. vertices [B, 778, 3] in UNIT about the
+    middle MCP, in the axes of a camera that looks at the crop's centre; None where not asked for.
+    side [B]: logit of a right hand. presence [B]: logit of a hand.
+    """
+
+    pose: Pose2D
+    maps: Tensor
+    vertices: Tensor | None
+    side: Tensor
+    presence: Tensor
+
+
+class MobRecon(nn.Module):
+    """Beyond the paper it says itself whether the crop holds a hand, and which side it is of: the
+    paper is told, a robot is not."""
+
+    def __init__(self, config: MobReconConfig, template: Template) -> None:
+        super().__init__()
+        self.config = config
+        levels = pyramid(template, len(config.widths), config.spiral)
+        self.encoder = build_encoder(config.encoder, config.features)
+        self.pose = REPRESENTATIONS[config.pose](config.features, config.crop_size // 8)
+        self.lifting = PoseToVertex(len(levels[-1].vertices))
+        self.decoder = MeshDecoder(config.features, config.widths, config.graph, levels)
+        self.judge = nn.Sequential(
+            nn.Conv2d(config.features, 32, 1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(32 * 16, 64),
+            nn.ReLU(),
+            nn.Linear(64, 2),
+        )
+
+    def forward(self, crops: Tensor, with_mesh: bool = True) -> MobReconOutput:
+        """crops: normalised [B, 3, S, S]."""
+        encoded = self.encoder(crops)
+        pose = self.pose(encoded)
+        side, presence = self.judge(encoded.features).unbind(-1)
+        # In half precision the spirals' small products are slower, and coarser.
+        with torch.autocast(crops.device.type, enabled=False):
+            heatmaps = None if pose.heatmaps is None else pose.heatmaps.float()
+            pose = Pose2D(pose.joints.float(), heatmaps)
+            vertices = self._mesh(encoded.features.float(), pose) if with_mesh else None
+        return MobReconOutput(pose, encoded.maps, vertices, side.float(), presence.float())
+
+    def _mesh(self, features: Tensor, pose: Pose2D) -> Tensor:
+        pool = joint_wise_pooling if self.config.pose == "heatmap" else grid_sampling
+        return self.decoder(self.lifting(pool(features, pose)))

@@ -1,0 +1,89 @@
+"""The four 2D representations of Table 2: from the encoder to 21 positions in the crop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hand_perception.hands import NUM_KEYPOINTS
+from hand_perception.models.mobrecon.encoder import MAP_WIDTH, Encoded
+
+
+@dataclass
+class Pose2D:
+    """joints [B, 21, 2] in 0..1 of the crop; heatmaps: logits [B, 21, H, W] where there are any."""
+
+    joints: Tensor
+    heatmaps: Tensor | None = None
+
+
+def _position_mlp(inputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 2)
+    )
+
+
+class MapRegression(nn.Module):
+    """MapReg (section 3.2): a map a joint, flattened, and its position from the whole of it."""
+
+    def __init__(self, features: int, map_size: int) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(MAP_WIDTH, NUM_KEYPOINTS, 1)
+        self.position = _position_mlp(map_size**2)
+
+    def forward(self, encoded: Encoded) -> Pose2D:
+        return Pose2D(0.5 + self.position(self.maps(encoded.maps).flatten(2)))
+
+
+class Heatmaps(nn.Module):
+    """H^p: the place of the highest response. Positions have no gradient; heatmaps are taught."""
+
+    def __init__(self, features: int, map_size: int) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(MAP_WIDTH, NUM_KEYPOINTS, 1)
+
+    def forward(self, encoded: Encoded) -> Pose2D:
+        maps = self.maps(encoded.maps)
+        size = maps.shape[-1]
+        best = maps.flatten(2).argmax(-1)
+        place = torch.stack([best % size, torch.div(best, size, rounding_mode="floor")], -1)
+        return Pose2D((place.to(maps.dtype) + 0.5) / size, maps)
+
+
+class SoftArgmax(Heatmaps):
+    """H^p + soft-argmax (Sun et al. 2018): the mean place under the heatmap."""
+
+    def forward(self, encoded: Encoded) -> Pose2D:
+        maps = self.maps(encoded.maps)
+        size = maps.shape[-1]
+        probability = maps.flatten(2).softmax(-1).reshape(maps.shape)
+        centres = (torch.arange(size, device=maps.device, dtype=maps.dtype) + 0.5) / size
+        x, y = (probability.sum(k) @ centres for k in (-2, -1))
+        return Pose2D(torch.stack([x, y], -1), maps)
+
+
+class Regression(nn.Module):
+    """L^p with direct regression: positions from the pooled F^e alone."""
+
+    def __init__(self, features: int, map_size: int) -> None:
+        super().__init__()
+        self.position = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(features, 2 * features),
+            nn.ReLU(),
+            nn.Linear(2 * features, 2 * NUM_KEYPOINTS),
+        )
+
+    def forward(self, encoded: Encoded) -> Pose2D:
+        return Pose2D(0.5 + self.position(encoded.features).reshape(-1, NUM_KEYPOINTS, 2))
+
+
+REPRESENTATIONS = {
+    "mapreg": MapRegression,
+    "heatmap": Heatmaps,
+    "softargmax": SoftArgmax,
+    "regression": Regression,
+}

@@ -1,0 +1,177 @@
+"""Batches of crops for MobRecon: two views of each draw, as its consistency loss compares them.
+
+A crop is what a camera that looks at its centre would see: where the intrinsics are true, 3D labels
+turn into that camera's axes, so that a hand at the image's border is learnt like one in the middle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from hand_perception.data.sample import Sample, Similarity, hand_boxes, warp
+from hand_perception.geometry import box_iou, rotation_to_axis
+from hand_perception.training.augmentation import recolour
+from hand_perception.training.batches import Source
+
+VIEWS = 2
+# Hands smaller than this are blots.
+MIN_BOX_PIXELS = 12
+# Of the detector's boxes against tight ones, in box sides, as seen on photographs.
+CENTRE_JITTER, SCALE_JITTER = 0.06, 0.10
+# An empty place overlaps no hand more than this.
+EMPTY_IOU = 0.05
+
+
+@dataclass
+class CropBatch:
+    """B crops of S x S; crops 2k and 2k + 1 are views of one hand.
+
+    images: uint8 [B, 3, S, S]. joints2d: [B, 21, 2] in 0..1 of the crop; known: [B, 21] bool.
+    joints3d: [B, 21, 3], vertices: [B, 778, 3], metres about the middle MCP. weight2d, weight3d,
+    weight_mesh, side (+1 right, -1 left, 0 unknown), present (a hand, or none): [B]. to_crop: [B,
+    2, 3], the image's pixels to 0..1 of the crop; axes: [B, 3, 3], the image's camera axes to the
+    crop's.
+    """
+
+    images: Tensor
+    joints2d: Tensor
+    known: Tensor
+    joints3d: Tensor
+    vertices: Tensor
+    weight2d: Tensor
+    weight3d: Tensor
+    weight_mesh: Tensor
+    side: Tensor
+    present: Tensor
+    to_crop: Tensor
+    axes: Tensor
+
+    def to(self, device: torch.device) -> CropBatch:
+        return CropBatch(
+            **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
+        )
+
+
+@dataclass(frozen=True)
+class CropRecipe:
+    """size: of a crop in pixels; scale: its side in sides of the hand's box. empty: share of draws
+    from images with hands that look where there is none. weights: share of each source."""
+
+    size: int
+    scale: float
+    batch_size: int
+    weights: tuple[float, ...]
+    empty: float = 0.1
+
+
+class CropBatches(Dataset):
+    """``CropBatches(...)[step]`` is the batch of that step: batch_size crops."""
+
+    def __init__(self, sources: list[Source], recipe: CropRecipe, seed: int) -> None:
+        self.sources, self.recipe, self.seed = sources, recipe, seed
+
+    def __getitem__(self, step: int) -> CropBatch:
+        rng = np.random.default_rng((self.seed, step))
+        share = np.array(self.recipe.weights) / sum(self.recipe.weights)
+        crops: list[dict[str, np.ndarray]] = []
+        while len(crops) < self.recipe.batch_size:
+            source = self.sources[rng.choice(len(share), p=share)]
+            crops += draw(source[int(rng.integers(len(source)))], self.recipe, rng)
+        columns = {key: np.stack([crop[key] for crop in crops]) for key in crops[0]}
+        return CropBatch(**{key: torch.from_numpy(value) for key, value in columns.items()})
+
+
+def draw(sample: Sample, recipe: CropRecipe, rng: np.random.Generator) -> list[dict]:
+    """Two views of one hand of the sample, or of a place without; none where that is not to be."""
+    height, width = sample.image.shape[:2]
+    boxes = hand_boxes(sample.hands.keypoints2d, width, height)
+    large = np.flatnonzero((boxes[:, 2:] - boxes[:, :2]).max(-1, initial=0) >= MIN_BOX_PIXELS)
+    chosen = None
+    if len(large) and rng.random() >= recipe.empty:
+        chosen = int(rng.choice(large))
+        box = boxes[chosen]
+    else:
+        box = _empty_place(sample, boxes, rng)
+        if box is None:
+            return []
+    mirror = width if rng.random() < 0.5 else 0
+    return [_view(sample, chosen, box, mirror, recipe, rng) for _ in range(VIEWS)]
+
+
+def _empty_place(sample: Sample, boxes: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """What a detector took for a hand, or any square, where the labels say there is none."""
+    proposed = sample.impostor_boxes
+    if len(proposed) and rng.random() < 0.7:
+        return proposed[rng.integers(len(proposed))]
+    if not sample.exhaustive:
+        return None
+    height, width = sample.image.shape[:2]
+    side = min(height, width) * np.exp(rng.uniform(np.log(0.08), np.log(0.9)))
+    corner = rng.uniform((0, 0), (max(width - side, 1), max(height - side, 1)))
+    box = np.array([*corner, *(corner + side)], np.float32)
+    taken = np.concatenate([boxes, sample.ignore_boxes])
+    return None if box_iou(box[None], taken).max(initial=0.0) > EMPTY_IOU else box
+
+
+def _view(
+    sample: Sample,
+    chosen: int | None,
+    box: np.ndarray,
+    mirror: int,
+    recipe: CropRecipe,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    size = recipe.size
+    side = max(box[2] - box[0], box[3] - box[1])
+    # Mostly upright as cameras are held, now and then any way round.
+    angle = rng.normal(0, np.radians(20)) if rng.random() < 0.85 else rng.uniform(-np.pi, np.pi)
+    scale = size / (side * recipe.scale) * np.exp(rng.normal(0, SCALE_JITTER))
+    centre = (box[:2] + box[2:]) / 2 + rng.normal(0, CENTRE_JITTER, 2) * side
+    matrix = Similarity(scale, angle, (0.0, 0.0), mirror).matrix()
+    offset = (size - 1) / 2 - (matrix[:, :2] @ centre + matrix[:, 2])
+    similarity = Similarity(scale, angle, tuple(offset), mirror)
+    index = [] if chosen is None else [chosen]
+    target = Sample(sample.image, sample.camera, sample.hands.take(np.array(index, int)))
+    seen = warp(target, similarity, size)
+    axes = similarity.axes()
+    hands = seen.hands
+    if chosen is not None and hands.metric[0]:
+        middle, camera = (size - 1) / 2, seen.camera
+        ray = [(middle - camera.cx) / camera.fx, (middle - camera.cy) / camera.fy, 1.0]
+        axes = rotation_to_axis(np.array(ray)) @ axes
+    turn = (axes @ similarity.axes().T).astype(np.float32)
+    out = {
+        "images": recolour(seen.image, rng).transpose(2, 0, 1).copy(),
+        "to_crop": (similarity.matrix() + [[0, 0, 0.5]] * 2).astype(np.float32) / size,
+        "axes": axes.astype(np.float32),
+        "present": np.float32(chosen is not None),
+    }
+    if chosen is None:
+        return out | _NO_HAND
+    return out | {
+        "joints2d": ((hands.keypoints2d[0] + 0.5) / size).astype(np.float32),
+        "known": hands.known[0],
+        "joints3d": (hands.joints3d[0] @ turn.T).astype(np.float32),
+        "vertices": (hands.vertices[0] @ turn.T).astype(np.float32),
+        "weight2d": np.float32(hands.weight2d[0]),
+        "weight3d": np.float32(hands.weight3d[0]),
+        "weight_mesh": np.float32(hands.weight_mesh[0]),
+        "side": np.float32(hands.side[0]),
+    }
+
+
+_NO_HAND = {
+    "joints2d": np.full((21, 2), 0.5, np.float32),
+    "known": np.zeros(21, bool),
+    "joints3d": np.zeros((21, 3), np.float32),
+    "vertices": np.zeros((778, 3), np.float32),
+    "weight2d": np.float32(0),
+    "weight3d": np.float32(0),
+    "weight_mesh": np.float32(0),
+    "side": np.float32(0),
+}
