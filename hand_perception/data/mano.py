@@ -1,20 +1,20 @@
 """MANO's template from the user's own MANO_RIGHT.pkl (licensed: mano.is.tue.mpg.de).
 
-The official file is a Python pickle with SciPy and chumpy objects. It is read with an allow-list:
-arrays, sparse matrices and chumpy variables (as plain arrays; chumpy is not needed). Anything else
-in the pickle is refused before it can run.
+The left hand is the right one's mirror image, so that the one file serves both.
 """
 
 from __future__ import annotations
 
-import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
+from hand_perception.data.pickles import as_array, read_pickle
 from hand_perception.errors import DataError
-from hand_perception.hands import NUM_KEYPOINTS
+from hand_perception.hands import NUM_KEYPOINTS, Side
 from hand_perception.template import (
     KEYPOINT_OF_JOINT,
     PARENTS,
@@ -35,88 +35,17 @@ class ManoTemplate(Template):
 
     shape_basis: [V, 3, 10] metres per standard deviation. pose_basis: [V, 3, 135], by the entries
     of R - I of the 15 finger joints in the Template's joint order. MANO's joints have no anatomical
-    axes: joint_frames are identities.
+    axes: joint_frames are identities. mean_pose [45] and pose_components [45, 45]: of the fingers
+    in MANO's joint order, None where the file has none.
     """
 
     shape_basis: np.ndarray
     pose_basis: np.ndarray
+    mean_pose: np.ndarray | None = None
+    pose_components: np.ndarray | None = None
 
 
-class _ChumpyVariable:
-    """Stands in for chumpy.Ch: keeps the state, whose ``x`` is the array."""
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-
-
-class _SparseMatrix(_ChumpyVariable):
-    """Stands in for scipy.sparse.csc_matrix: data, indices, indptr and _shape."""
-
-    def dense(self) -> np.ndarray:
-        rows, columns = self._shape if "_shape" in self.__dict__ else self.shape
-        matrix = np.zeros((rows, columns))
-        column = np.repeat(np.arange(columns), np.diff(self.indptr))
-        np.add.at(matrix, (self.indices, column), self.data)
-        return matrix
-
-
-def _copy_reconstruct(cls: type, base: type, state: object) -> object:
-    """copyreg._reconstructor for our two stand-ins only."""
-    if cls not in (_ChumpyVariable, _SparseMatrix) or base is not object:
-        raise pickle.UnpicklingError(f"refused to rebuild {cls!r}")
-    return object.__new__(cls)
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """_codecs.encode as Python 2's byte strings need it."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"refused encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-_ALLOWED = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _encode,
-    ("copy_reg", "_reconstructor"): _copy_reconstruct,
-    ("copyreg", "_reconstructor"): _copy_reconstruct,
-    ("__builtin__", "object"): object,
-    ("builtins", "object"): object,
-}
-for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _ALLOWED[_module, "_reconstruct"] = np.empty(0).__reduce__()[0]
-    _ALLOWED[_module, "scalar"] = np.float64(0).__reduce__()[0]
-for _module in ("scipy.sparse.csc", "scipy.sparse._csc"):
-    _ALLOWED[_module, "csc_matrix"] = _SparseMatrix
-for _module in ("chumpy.ch", "chumpy"):
-    _ALLOWED[_module, "Ch"] = _ChumpyVariable
-# MANO files keep the template and the bases as these chumpy nodes.
-for _module, _name in (("chumpy.reordering", "Select"), ("chumpy.reordering", "transpose")):
-    _ALLOWED[_module, _name] = _ChumpyVariable
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> object:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"refused {module}.{name}") from None
-
-
-def _array(value: object) -> np.ndarray:
-    if isinstance(value, _SparseMatrix):
-        return value.dense()
-    if isinstance(value, _ChumpyVariable):
-        state = value.__dict__
-        if "x" in state:
-            return _array(state["x"])
-        if "a" in state and "idxs" in state:  # chumpy's Select: entries of another variable
-            shape = state.get("preferred_shape")
-            chosen = _array(state["a"]).ravel()[_array(state["idxs"])]
-            return chosen if shape is None else chosen.reshape(shape)
-    return np.asarray(value)
-
-
+@lru_cache(maxsize=2)
 def load_mano(path: str | Path) -> ManoTemplate:
     """Reads MANO_RIGHT.pkl.
 
@@ -125,16 +54,19 @@ def load_mano(path: str | Path) -> ManoTemplate:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            content = _Unpickler(file, encoding="latin1").load()
+        content = read_pickle(path)
         if not isinstance(content, dict):
             raise ValueError("it holds no dictionary")
         arrays = {
-            key: _array(content[key]).astype(np.float32)
+            key: as_array(content[key]).astype(np.float32)
             for key in ("v_template", "weights", "J_regressor", "shapedirs", "posedirs")
         }
-        faces = _array(content["f"]).astype(np.int32)
-        template = _to_template(arrays, faces)
+        faces = as_array(content["f"]).astype(np.int32)
+        pca = {
+            key: as_array(content[key]).astype(np.float32) if key in content else None
+            for key in ("hands_mean", "hands_components")
+        }
+        template = _to_template(arrays, faces, pca)
     except DataError:
         raise
     except FileNotFoundError:
@@ -150,7 +82,9 @@ def load_mano(path: str | Path) -> ManoTemplate:
     return template
 
 
-def _to_template(arrays: dict[str, np.ndarray], faces: np.ndarray) -> ManoTemplate:
+def _to_template(
+    arrays: dict[str, np.ndarray], faces: np.ndarray, pca: dict[str, np.ndarray | None]
+) -> ManoTemplate:
     vertices, order = arrays["v_template"], list(JOINT_ORDER)
     count = len(vertices)
     joint_regressor = arrays["J_regressor"][order]
@@ -170,4 +104,76 @@ def _to_template(arrays: dict[str, np.ndarray], faces: np.ndarray) -> ManoTempla
         regressor=regressor,
         shape_basis=arrays["shapedirs"],
         pose_basis=bases.reshape(count, 3, -1),
+        mean_pose=pca["hands_mean"],
+        pose_components=pca["hands_components"],
     )
+
+
+def save_template(template: Template, path: Path) -> None:
+    """As an .npz that ``load_template`` reads, with its own name as the file's."""
+    arrays = {f.name: getattr(template, f.name) for f in fields(Template) if f.name != "name"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)
+
+
+def fingers_from_components(mano: ManoTemplate, coefficients: np.ndarray, side: Side) -> np.ndarray:
+    """The fingers' axis-angles [45] of PCA coefficients [45] about the mean pose.
+
+    The left model's components are the right one's, mirrored. Raises DataError when the file has
+    none.
+    """
+    if mano.mean_pose is None or mano.pose_components is None:
+        raise DataError("this MANO file lacks hands_components: use the official MANO_RIGHT.pkl")
+    fingers = mano.mean_pose + coefficients @ mano.pose_components
+    return fingers if side is Side.RIGHT else _mirrored(fingers)
+
+
+def mean_fingers(mano: ManoTemplate, side: Side) -> np.ndarray:
+    """The fingers' mean pose as axis-angles [45], which some releases count from."""
+    return fingers_from_components(mano, np.zeros(45), side)
+
+
+def _mirrored(axis_angles: np.ndarray) -> np.ndarray:
+    """Rotations as a mirror across x = 0 sees them."""
+    return (axis_angles.reshape(-1, 3) * (1, -1, -1)).reshape(axis_angles.shape)
+
+
+def posed(
+    mano: ManoTemplate,
+    pose: np.ndarray,
+    shape: np.ndarray,
+    translation: np.ndarray,
+    side: Side = Side.RIGHT,
+    mirrored_shape: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [778, 3] and keypoints [21, 3] of a posed hand, float64 metres (Romero et al. 2017).
+
+    pose: [48] axis-angles in MANO's joint order, the wrist's first; the wrist turns about itself.
+    shape: [10]. translation: [3]. Keypoints are the posed joints and, as tips, vertices.
+    mirrored_shape: whether a left hand's shape is the right one's mirror image. The published left
+    model has its first row of shapedirs unmirrored, and some sets were fitted with it as it is.
+    """
+    pose, shape = np.asarray(pose, np.float64).reshape(16, 3), np.asarray(shape, np.float64)
+    basis = mano.shape_basis.astype(np.float64)
+    if side is Side.LEFT:
+        pose = _mirrored(pose)
+        if not mirrored_shape:
+            basis = basis * np.array([-1.0, 1, 1])[:, None]
+    shaped = mano.vertices + basis @ shape
+    joints = mano.regressor[list(KEYPOINT_OF_JOINT)].astype(np.float64) @ shaped
+    turns = Rotation.from_rotvec(pose[list(JOINT_ORDER)]).as_matrix()
+    shaped = shaped + mano.pose_basis.astype(np.float64) @ (turns[1:] - np.eye(3)).ravel()
+    world, positions = turns.copy(), joints.copy()
+    for k, parent in enumerate(PARENTS):
+        if parent >= 0:
+            world[k] = world[parent] @ turns[k]
+            positions[k] = positions[parent] + world[parent] @ (joints[k] - joints[parent])
+    offsets = positions - np.einsum("jab,jb->ja", world, joints)
+    weights = mano.weights.astype(np.float64)
+    vertices = np.einsum("vj,jab,vb->va", weights, world, shaped, optimize=True) + weights @ offsets
+    keypoints = np.zeros((NUM_KEYPOINTS, 3))
+    keypoints[list(KEYPOINT_OF_JOINT)] = positions
+    keypoints[list(TIP_KEYPOINTS)] = vertices[list(TIP_VERTICES)]
+    if side is Side.LEFT:
+        vertices, keypoints = vertices * (-1, 1, 1), keypoints * (-1, 1, 1)
+    return vertices + translation, keypoints + translation

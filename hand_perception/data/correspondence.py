@@ -1,0 +1,126 @@
+"""From one hand topology's vertices to another's: open778 and MANO have as many, elsewhere.
+
+Both templates are hands at rest with the same joints. One is bent and scaled, bone by bone, onto
+the other's skeleton; then each of the other's vertices takes the nearest point of its surface.
+Since that point moves with the triangle it lies in, it follows every pose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from hand_perception.geometry import similarity_fit
+from hand_perception.template import KEYPOINT_OF_JOINT, Template
+
+PALM = (0, 1, 5, 9, 13, 17)
+# Triangles around so many of a point's nearest vertices are looked at.
+NEIGHBOURS = 12
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """Each vertex of the target as a point of a triangle of the source: corners [V, 3] indices,
+    weights [V, 3] barycentric.
+    """
+
+    corners: np.ndarray
+    weights: np.ndarray
+
+    def __call__(self, vertices: np.ndarray) -> np.ndarray:
+        """The source's vertices [..., V, 3] as the target's."""
+        vertices = np.asarray(vertices)
+        moved = (vertices[..., self.corners, :] * self.weights[..., None]).sum(-2)
+        return moved.astype(vertices.dtype)
+
+    @classmethod
+    def between(cls, source: Template, target: Template) -> Correspondence:
+        if source.name == target.name:
+            corners = np.repeat(np.arange(len(source.vertices))[:, None], 3, 1)
+            return cls(corners, np.tile([1.0, 0, 0], (len(corners), 1)))
+        surface = _bent_onto(source, target)
+        corners, weights = nearest_on_surface(surface, source.faces, target.vertices)
+        return cls(corners, weights)
+
+
+def _bent_onto(source: Template, target: Template) -> np.ndarray:
+    """The source's vertices [V, 3], its bones laid onto the target's."""
+    a, b = source.keypoints.astype(np.float64), target.keypoints.astype(np.float64)
+    scale, rotation, shift = similarity_fit(a[list(PALM)], b[list(PALM)])
+    palm = scale * rotation
+    maps, offsets = [], []
+    for keypoint in KEYPOINT_OF_JOINT:
+        if keypoint == 0:
+            maps.append(palm)
+            offsets.append(shift)
+            continue
+        # Along the bone its own length and direction, across it the palm's size.
+        along_a, along_b = rotation @ (a[keypoint + 1] - a[keypoint]), b[keypoint + 1] - b[keypoint]
+        length_a, length_b = np.linalg.norm(along_a), np.linalg.norm(along_b)
+        along = along_a / length_a
+        stretch = scale * np.eye(3) + (length_b / length_a - scale) * np.outer(along, along)
+        turn = _shortest_turn(along, along_b / length_b)
+        maps.append(turn @ stretch @ rotation)
+        offsets.append(b[keypoint] - maps[-1] @ a[keypoint])
+    blended = np.einsum("vj,jab->vab", source.weights.astype(np.float64), np.array(maps))
+    moved = np.einsum("vab,vb->va", blended, source.vertices.astype(np.float64))
+    return moved + source.weights.astype(np.float64) @ np.array(offsets)
+
+
+def _shortest_turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The rotation [3, 3] of unit vector a onto b about their common normal."""
+    axis = np.cross(a, b)
+    sine = np.linalg.norm(axis)
+    if sine < 1e-9:
+        return np.eye(3)
+    return Rotation.from_rotvec(axis / sine * np.arctan2(sine, a @ b)).as_matrix()
+
+
+def nearest_on_surface(
+    vertices: np.ndarray, faces: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Corners [P, 3] and barycentric weights [P, 3] of the nearest point of a surface to each
+    point [P, 3], among the triangles around its NEIGHBOURS nearest vertices.
+    """
+    _, near = cKDTree(vertices).query(points, k=min(NEIGHBOURS, len(vertices)))
+    touching: list[list[int]] = [[] for _ in vertices]
+    for index, face in enumerate(faces):
+        for corner in face:
+            touching[corner].append(index)
+    corners, weights = np.zeros((len(points), 3), np.int64), np.zeros((len(points), 3))
+    for k, point in enumerate(points.astype(np.float64)):
+        candidates = faces[sorted({f for vertex in near[k] for f in touching[vertex]})]
+        found = _barycentric(vertices[candidates], point)
+        distance = np.linalg.norm((vertices[candidates] * found[..., None]).sum(1) - point, axis=-1)
+        best = int(distance.argmin())
+        corners[k], weights[k] = candidates[best], found[best]
+    return corners, weights
+
+
+def _barycentric(triangles: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Weights [T, 3] of the point of each triangle [T, 3, 3] nearest to one point.
+
+    The projection onto the plane where it falls inside, else the nearest of the three edges'.
+    """
+    a, b, c = (triangles[:, k] for k in range(3))
+    options = []
+    for start, end, which in ((a, b, (0, 1)), (b, c, (1, 2)), (c, a, (2, 0))):
+        edge = end - start
+        t = ((point - start) * edge).sum(-1) / np.maximum((edge * edge).sum(-1), 1e-20)
+        weights = np.zeros((len(triangles), 3))
+        weights[:, which[1]] = np.clip(t, 0, 1)
+        weights[:, which[0]] = 1 - weights[:, which[1]]
+        options.append(weights)
+    ab, ac, ap = b - a, c - a, point - a
+    d00, d01, d11 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
+    d20, d21 = (ap * ab).sum(-1), (ap * ac).sum(-1)
+    determinant = np.maximum(d00 * d11 - d01 * d01, 1e-20)
+    v, w = (d11 * d20 - d01 * d21) / determinant, (d00 * d21 - d01 * d20) / determinant
+    inside = np.stack([1 - v - w, v, w], -1)
+    edges = np.stack(options)
+    distance = np.linalg.norm((triangles * edges[..., None]).sum(-2) - point, axis=-1)
+    nearest = edges[distance.argmin(0), np.arange(len(triangles))]
+    return np.where((inside >= 0).all(-1, keepdims=True), inside, nearest)

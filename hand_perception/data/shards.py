@@ -1,0 +1,173 @@
+"""Samples in tar shards of the WebDataset format, for millions of them on slow or remote disks.
+
+A folder holds ``shard-000000.tar`` and so on, and ``shards.json``, which is written last and
+counts their samples. In a shard a sample is ``KEY.jpg`` and ``KEY.labels.npz``. Any WebDataset
+loader reads them one after the other; here they are read by index, so that a resumed run repeats
+exactly.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import tarfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import webdataset
+
+from hand_perception.data.sample import HandLabels, Sample
+from hand_perception.errors import DataError, ImageError
+from hand_perception.hands import NUM_VERTICES, Camera
+from hand_perception.imaging import decode_image
+
+INDEX = "shards.json"
+JPEG_QUALITY = 95
+_IMAGE, _LABELS = "jpg", "labels.npz"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What ``write_shards`` did: samples written, and those that could not be read."""
+
+    written: int
+    skipped: tuple[str, ...]
+
+
+def write_shards(
+    source: Callable[[int], Sample], indices: Iterable[int], folder: Path, shard_size: int
+) -> Packed:
+    """Writes samples in the given order. A broken one is reported and left out.
+
+    Raises DataError when the folder holds shards already.
+    """
+    if (folder / INDEX).is_file():
+        raise DataError(f"{folder} holds shards already: choose another folder or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    skipped, counts, written = [], [], 0
+    pattern = str(folder / "shard-%06d.tar")
+    with webdataset.ShardWriter(pattern, maxcount=shard_size, maxsize=1 << 40, verbose=0) as writer:
+        for index in indices:
+            try:
+                record = encode(source(index))
+            except (DataError, ImageError) as error:
+                _log.warning("sample %d left out: %s", index, error)
+                skipped.append(f"{index}: {error}")
+                continue
+            writer.write({"__key__": f"{written:09d}", **record})
+            written += 1
+            if written % shard_size == 1 or shard_size == 1:
+                counts.append(0)
+            counts[-1] += 1
+    content = {"counts": counts, "skipped": skipped}
+    (folder / INDEX).write_text(json.dumps(content, indent=1) + "\n")
+    return Packed(written, tuple(skipped))
+
+
+def encode(sample: Sample) -> dict[str, bytes]:
+    """A sample as the files of a shard, by extension."""
+    done, image = cv2.imencode(
+        ".jpg", sample.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    if not done:
+        raise ImageError(f"{sample.name}: the picture cannot be encoded")
+    hands, camera = sample.hands, sample.camera
+    arrays = {f.name: getattr(hands, f.name) for f in fields(HandLabels)}
+    # Meshes that are not labelled take no room.
+    arrays["vertices"] = hands.vertices[hands.weight_mesh > 0]
+    arrays["camera"] = np.array([camera.fx, camera.fy, camera.cx, camera.cy, camera.metric])
+    arrays["ignore_boxes"] = sample.ignore_boxes
+    arrays["exhaustive"] = np.array(sample.exhaustive)
+    arrays["topology"], arrays["name"] = np.array(sample.topology), np.array(sample.name)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return {_IMAGE: image.tobytes(), _LABELS: buffer.getvalue()}
+
+
+def decode(record: dict[str, bytes]) -> Sample:
+    """The inverse of ``encode``. Raises DataError or ImageError when it is damaged."""
+    image = decode_image(record[_IMAGE])
+    height, width = image.shape[:2]
+    try:
+        with np.load(io.BytesIO(record[_LABELS]), allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        fx, fy, cx, cy, metric = arrays["camera"].tolist()
+        labels = {f.name: arrays[f.name] for f in fields(HandLabels)}
+        meshes = np.zeros((len(labels["side"]), NUM_VERTICES, 3), np.float32)
+        meshes[labels["weight_mesh"] > 0] = labels["vertices"]
+        labels["vertices"] = meshes
+        return Sample(
+            image,
+            Camera(fx, fy, cx, cy, width, height, metric=bool(metric)),
+            HandLabels(**labels),
+            arrays["ignore_boxes"],
+            bool(arrays["exhaustive"]),
+            str(arrays["topology"]),
+            str(arrays["name"]),
+        )
+    except Exception as error:  # numpy raises anything from BadZipFile to KeyError
+        raise DataError(f"labels are damaged ({type(error).__name__}: {error})") from error
+
+
+class PackedSamples:
+    """A folder of shards as a source of samples; ``blocks``: how many each shard holds.
+
+    Raises DataError when the folder has no index, and on reading a sample that is damaged or lies
+    in a shard that is missing or cut short.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        try:
+            self.blocks = tuple(json.loads((self.folder / INDEX).read_text())["counts"])
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{self.folder / INDEX} cannot be read ({error!r}): hand-perception pack writes "
+                "it last, pack again"
+            ) from error
+        self._ends = np.cumsum(self.blocks)
+        self._members: dict[int, dict[str, tuple[int, int]]] = {}
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: int) -> Sample:
+        shard = int(np.searchsorted(self._ends, index, "right"))
+        path = self.folder / f"shard-{shard:06d}.tar"
+        if shard not in self._members:
+            self._members[shard] = _members(path)
+        members = self._members[shard]
+        record = {}
+        for extension in (_IMAGE, _LABELS):
+            name = f"{index:09d}.{extension}"
+            if name not in members:
+                raise DataError(f"{path} has no {name}: it is cut short, copy it again")
+            offset, size = members[name]
+            with path.open("rb") as file:
+                file.seek(offset)
+                record[extension] = file.read(size)
+        try:
+            return decode(record)
+        except (DataError, ImageError) as error:
+            raise DataError(f"{path}, sample {index}: {error}") from error
+
+
+def _members(path: Path) -> dict[str, tuple[int, int]]:
+    """Where each file of a tar lies; of one that is cut short, those before the cut."""
+    found = {}
+    try:
+        size = path.stat().st_size
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                if member.offset_data + member.size <= size:
+                    found[member.name] = (member.offset_data, member.size)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}): copy it again") from error
+    except tarfile.TarError:
+        pass
+    return found
