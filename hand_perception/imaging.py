@@ -17,6 +17,8 @@ from hand_perception.errors import ImageError
 
 MIN_IMAGE_SIDE = 16
 _PADDING_GREY = 114
+# A bilinear step may shrink to this, as in training (data.sample.warp).
+SMALLEST_STEP = 0.6
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,59 @@ def letterbox(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, Let
         image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
     return canvas, fit
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square of an image as the network sees it. corner: of its outline in pixels of the image;
+    scale: pixels of the crop in one of the image; size: its side in pixels."""
+
+    corner: tuple[float, float]
+    scale: float
+    size: int
+
+    @classmethod
+    def around(cls, box: np.ndarray, margin: float, size: int) -> Crop:
+        """The square about a box [4] (x0, y0, x1, y1), its longer side times ``margin``."""
+        side = max(float(max(box[2] - box[0], box[3] - box[1])) * margin, 1.0)
+        x, y = (box[:2] + box[2:]) / 2 + 0.5 - side / 2
+        return cls((float(x), float(y)), size / side, size)
+
+    @property
+    def centre(self) -> np.ndarray:
+        """[2], in pixels of the image."""
+        return np.array(self.corner) + self.size / self.scale / 2 - 0.5
+
+    def points_to_image(self, points: np.ndarray) -> np.ndarray:
+        """Points [..., 2] in 0..1 of the crop in pixels of the image."""
+        return np.asarray(points) * (self.size / self.scale) + self.corner - 0.5
+
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        """uint8 [size, size, 3] of an image uint8 [H, W, 3]; grey where there is none."""
+        x, y = self.corner
+        side = self.size / self.scale
+        # Only what is seen, and a pixel more for the interpolation, is shrunk.
+        low = np.clip(np.floor([x - 2, y - 2]), 0, None).astype(int)
+        high = np.ceil([x + side + 2, y + side + 2]).astype(int)
+        part = image[low[1] : max(high[1], 0), low[0] : max(high[0], 0)]
+        if not part.size:
+            return np.full((self.size, self.size, 3), _PADDING_GREY, np.uint8)
+        scale, corner = np.array([self.scale] * 2), np.array([x, y]) - low
+        while scale.min() < SMALLEST_STEP and min(part.shape[:2]) >= 2:
+            # Bilinear sampling skips pixels when it shrinks: halve by area first.
+            halved = cv2.resize(part, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            factor = np.array(part.shape[1::-1]) / halved.shape[1::-1]
+            part, scale, corner = halved, scale * factor, corner / factor
+        shift = scale * (0.5 - corner) - 0.5
+        matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
+        return cv2.warpAffine(
+            part,
+            matrix,
+            (self.size, self.size),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(_PADDING_GREY,) * 3,
+        )
 
 
 def normalise(canvas: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:

@@ -6,9 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
+from hand_perception.errors import ModelError
+from hand_perception.export.mobrecon_export import export_mobrecon
 from hand_perception.export.onnx_export import export_model
 from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.model import HandOS
+from hand_perception.models.mobrecon.config import MobReconConfig
+from hand_perception.models.mobrecon.model import MobRecon
 from hand_perception.template import load_template
 from hand_perception.training import checkpoint
 
@@ -17,22 +21,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="mesh.safetensors of `hand-perception train`")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--image-size", type=int, help="side of the network's image in pixels")
+    parser.add_argument("--detector", type=Path, help="HandOS checkpoint, for a network of crops")
     parser.add_argument("--data", help="one line on the training data, for the model's card")
     parser.add_argument("--scores", type=Path, help="JSON of `hand-perception evaluate`")
 
 
 def run(args: argparse.Namespace) -> int:
     groups, meta = checkpoint.load(args.checkpoint)
-    values = dict(meta["config"])
-    if args.image_size:
-        values["image_size"] = args.image_size
-    model = HandOS(HandOSConfig.from_dict(values), load_template())
-    model.load_state_dict(groups["model"])
     card = {"recipe": meta["recipe"], "seed": meta["recipe"]["seed"], "data": args.data}
     if args.scores:
         card["scores"] = json.loads(args.scores.read_text())
-    differences = export_model(model, args.output, card)
+    if any(name.startswith("detector.") for name in groups["model"]):
+        model = _load_handos(groups["model"], meta["config"], args.image_size)
+        differences = export_model(model, args.output, card)
+    else:
+        if args.detector is None:
+            raise ModelError(
+                f"{args.checkpoint} holds a network for crops: name a HandOS checkpoint whose "
+                "detector finds them with --detector"
+            )
+        model = MobRecon(MobReconConfig.from_dict(meta["config"]), load_template())
+        model.load_state_dict(groups["model"])
+        found, behind = checkpoint.load(args.detector)
+        detector = _load_handos(found["model"], behind["config"], args.image_size)
+        differences = export_mobrecon(model, detector, args.output, card)
     for name, value in differences.items():
         print(f"{name}: largest difference to torch {value:.2g}")
     print(f"wrote {args.output}")
     return 0
+
+
+def _load_handos(weights: dict, config: dict, image_size: int | None) -> HandOS:
+    values = config | ({"image_size": image_size} if image_size else {})
+    model = HandOS(HandOSConfig.from_dict(values), load_template())
+    model.load_state_dict(weights)
+    return model

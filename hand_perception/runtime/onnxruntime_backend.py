@@ -34,8 +34,8 @@ class OnnxRuntimeBackend:
                 "pip install onnxruntime-gpu in place of onnxruntime"
             )
         self._folder = folder
-        self._detector = _session(folder.path / "detector.onnx", threads, provider)
-        self._decoder = _session(folder.path / "decoder.onnx", threads, provider)
+        self._detector = open_session(folder.path / "detector.onnx", threads, provider)
+        self._decoder = open_session(folder.path / "decoder.onnx", threads, provider)
         self._device = "cpu" if provider == "cpu" else "cuda"
         inputs = [i.name for i in self._decoder.get_inputs()]
         self._features = [name for name in inputs if name not in ("instances", "boxes")]
@@ -75,7 +75,7 @@ class OnnxRuntimeBackend:
         return Decoded(*(value.numpy()[0] for value in binding.get_outputs()))
 
 
-def _session(path: Path, threads: int, provider: str) -> onnxruntime.InferenceSession:
+def open_session(path: Path, threads: int, provider: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

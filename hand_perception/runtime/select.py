@@ -23,14 +23,22 @@ class Option:
 def _open_tensorrt(folder: ModelFolder, threads: int) -> Backend:
     from hand_perception.runtime.tensorrt_backend import TensorRTBackend
 
+    if folder.network != "handos":
+        raise ModelError(f"TensorRT runs no {folder.network} yet: use the onnxruntime backend")
     return TensorRTBackend.open(folder)
 
 
 def _open_onnxruntime(provider: str) -> Callable[[ModelFolder, int], Backend]:
     def open_it(folder: ModelFolder, threads: int) -> Backend:
         from hand_perception.runtime.onnxruntime_backend import OnnxRuntimeBackend
+        from hand_perception.runtime.onnxruntime_crops import OnnxRuntimeCropBackend
 
-        return OnnxRuntimeBackend(folder, threads, provider)
+        kinds = {"handos": OnnxRuntimeBackend, "mobrecon": OnnxRuntimeCropBackend}
+        if folder.network not in kinds:
+            raise ModelError(
+                f"{folder.path}: unknown network {folder.network!r}: update this package"
+            )
+        return kinds[folder.network](folder, threads, provider)
 
     return open_it
 

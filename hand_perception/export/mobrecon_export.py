@@ -1,0 +1,94 @@
+"""MobRecon to ONNX behind a detector: a model folder whose decoder reads crops."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hand_perception.errors import ModelError
+from hand_perception.export.onnx_export import (
+    MEAN,
+    OPSET,
+    STD,
+    TOLERANCE,
+    compare_graph,
+    export_graph,
+)
+from hand_perception.models.handos.model import HandOS
+from hand_perception.models.mobrecon.model import UNIT, MobRecon
+
+_OUTPUTS = ["joints2d", "vertices", "presence", "right"]
+
+
+class BoxGraph(nn.Module):
+    """image [1, 3, S, S] -> boxes [1, Q, 4], scores [1, Q]."""
+
+    def __init__(self, model: HandOS) -> None:
+        super().__init__()
+        self.detector = model.detector
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.detector(image)
+        return found.boxes, found.logits.sigmoid()
+
+
+class CropGraph(nn.Module):
+    """crops [H, 3, s, s] -> joints2d [H, 21, 2] in 0..1 of the crop, vertices [H, 778, 3] in
+    metres about the middle MCP in the crop's axes, presence and right [H] in 0..1."""
+
+    def __init__(self, model: MobRecon) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        out = self.model(crops)
+        return out.pose.joints, out.vertices * UNIT, out.presence.sigmoid(), out.side.sigmoid()
+
+
+def export_mobrecon(
+    model: MobRecon, detector: HandOS, folder: Path, card: dict
+) -> dict[str, float]:
+    """Writes detector.onnx, decoder.onnx and model.json; returns the largest differences to torch.
+
+    card: what model.json says besides. Raises ModelError when ONNX Runtime does not agree.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    size = detector.config.image_size
+    image = torch.randn(1, 3, size, size)
+    crops = torch.randn(3, 3, model.config.crop_size, model.config.crop_size)
+    boxes, decoder = BoxGraph(detector).eval(), CropGraph(model).eval()
+    paths = folder / "detector.onnx", folder / "decoder.onnx"
+    export_graph(boxes, (image,), paths[0], ["image"], ["boxes", "scores"], {})
+    axes = {name: {0: "hands"} for name in ("crops", *_OUTPUTS)}
+    export_graph(decoder, (crops,), paths[1], ["crops"], _OUTPUTS, axes)
+    differences = compare_graph(decoder, paths[1], {"crops": crops})
+    for name, value in compare_graph(decoder, paths[1], {"crops": crops[:1]}).items():
+        differences[name] = max(value, differences[name])
+    worst = max(differences, key=differences.get)
+    if not differences[worst] <= TOLERANCE:
+        raise ModelError(
+            f"ONNX Runtime's {worst} differs from torch by {differences[worst]:.2g}, more than "
+            f"{TOLERANCE:.2g}: the export is wrong, do not use {folder}"
+        )
+    card = {
+        "name": model.config.name,
+        "network": "mobrecon",
+        "image_size": size,
+        "mean": MEAN,
+        "std": STD,
+        "topology": "open778",
+        "opset": OPSET,
+        "precision": "fp32",
+        "config": model.config.to_dict(),
+        "detector": detector.config.to_dict(),
+        "difference_to_torch": differences,
+        **card,
+        "sha256": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths},
+    }
+    (folder / "model.json").write_text(json.dumps(card, indent=2) + "\n")
+    return differences
