@@ -10,6 +10,7 @@ import numpy as np
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from hand_perception.interface_definitions import VISION_MSGS
 from hand_perception.messages import MessageTypes
 
 _MSG_FOLDER = Path(__file__).parent / "assets" / "msg"
@@ -22,6 +23,9 @@ def type_store(distro: str = "jazzy") -> Typestore:
     own: dict = {}
     for path in sorted(_MSG_FOLDER.glob("*.msg")):
         own.update(get_types_from_msg(path.read_text(), f"hand_perception/msg/{path.stem}"))
+    for name, text in VISION_MSGS.items():
+        if name not in store.types:
+            own.update(get_types_from_msg(text, name))
     store.register(own)
     return store
 

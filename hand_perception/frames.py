@@ -80,6 +80,44 @@ def image_from_compressed(message: Any) -> np.ndarray:
     return decode_image(bytes(message.data))
 
 
+# Depth encoding: type of a pixel, and metres per unit.
+_DEPTH = {"16UC1": ("u2", 0.001), "mono16": ("u2", 0.001), "32FC1": ("f4", 1.0)}
+
+
+def depth_from_message(message: Any, width: int, height: int) -> np.ndarray:
+    """sensor_msgs/Image of depths (REP-118) to float32 [height, width] metres, NaN where unknown.
+
+    width, height: of the colour image that it must be aligned with. 16UC1 counts millimetres with 0
+    for unknown, 32FC1 metres with NaN, infinity or 0. Raises ImageError on another encoding or
+    size, a step shorter than a row or data shorter than the image.
+    """
+    kind = _DEPTH.get(message.encoding)
+    if kind is None:
+        known = ", ".join(_DEPTH)
+        raise ImageError(
+            f"depth encoding {message.encoding!r} is not supported, use one of: {known}"
+        )
+    if (message.width, message.height) != (width, height):
+        raise ImageError(
+            f"the depth image has {message.width}x{message.height} pixels, the colour image "
+            f"{width}x{height}: let the camera driver align depth to colour"
+        )
+    pixel = np.dtype(kind[0]).newbyteorder(">" if message.is_bigendian else "<")
+    row_bytes = width * pixel.itemsize
+    data = np.frombuffer(message.data, np.uint8)
+    if message.step < row_bytes or data.size < message.step * height:
+        raise ImageError(
+            f"depth image of {width}x{height} {message.encoding} has step {message.step} and "
+            f"{data.size} bytes, at least {row_bytes} and {row_bytes * height} expected: the image "
+            "was truncated"
+        )
+    rows = data[: message.step * height].reshape(height, message.step)[:, :row_bytes]
+    depth = np.ascontiguousarray(rows).view(pixel).astype(np.float32)
+    depth *= np.float32(kind[1])
+    depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
+    return depth
+
+
 def _check_size(width: int, height: int) -> None:
     if min(width, height) < MIN_IMAGE_SIDE:
         raise ImageError(
@@ -88,14 +126,17 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def camera_from_info(info: Any) -> Camera:
+def camera_from_info(info: Any, rectified: bool = False) -> Camera:
     """sensor_msgs/CameraInfo to the Camera of the image it is published with.
 
-    Region of interest and binning are applied to K, which ROS gives for the full sensor.
+    rectified: the image went through image_proc: its intrinsics are those of P, not of K, and it
+    has no distortion. Region of interest and binning are applied, as ROS gives both matrices for
+    the full sensor.
     Raises CameraError on K with zeros or NaN, on an unknown distortion model and on a wrong number
     of coefficients.
     """
-    fx, fy, cx, cy = (float(info.k[i]) for i in (0, 4, 2, 5))
+    matrix, places = (info.p, (0, 5, 2, 6)) if rectified else (info.k, (0, 4, 2, 5))
+    fx, fy, cx, cy = (float(matrix[i]) for i in places)
     if fx == 0 or not all(map(math.isfinite, (fx, fy, cx, cy))):
         raise CameraError(
             f"CameraInfo holds no calibration (fx={fx}, fy={fy}, cx={cx}, cy={cy}): "
@@ -106,7 +147,7 @@ def camera_from_info(info: Any) -> Camera:
     if roi.width and roi.height:
         width, height = roi.width, roi.height
         cx, cy = cx - roi.x_offset, cy - roi.y_offset
-    model, distortion = _distortion(info)
+    model, distortion = ("", ()) if rectified else _distortion(info)
     camera = Camera(fx, fy, cx, cy, width, height, distortion, model)
     bins_x, bins_y = max(info.binning_x, 1), max(info.binning_y, 1)
     return camera.resized(width // bins_x, height // bins_y)
@@ -129,7 +170,8 @@ class Calibrations:
     Not locked: assignment and look-up of one dictionary entry are atomic in Python.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rectified: bool = False) -> None:
+        self._rectified = rectified
         self._cameras: dict[str, Camera] = {}
         self._messages: dict[str, Any] = {}
 
@@ -143,7 +185,7 @@ class Calibrations:
         # Drivers repeat the calibration with every image: only a changed one is parsed.
         if last is not None and _same_calibration(last, info):
             return None
-        self._cameras[frame] = camera_from_info(info)
+        self._cameras[frame] = camera_from_info(info, self._rectified)
         self._messages[frame] = info
         return self._cameras[frame]
 
@@ -175,24 +217,36 @@ def _same_calibration(a: Any, b: Any) -> bool:
         size = (info.width, info.height, info.binning_x, info.binning_y)
         return (*size, *region, info.distortion_model)
 
-    return scalars(a) == scalars(b) and np.array_equal(a.k, b.k) and np.array_equal(a.d, b.d)
+    arrays = ((a.k, b.k), (a.d, b.d), (a.p, b.p))
+    return scalars(a) == scalars(b) and all(np.array_equal(x, y) for x, y in arrays)
 
 
 # -- what a camera sends --------------------------------------------------------------------------
 
 
+def depth_message(types: MessageTypes, header: Any, depth: np.ndarray) -> Any:
+    """sensor_msgs/Image of [H, W]: uint16 millimetres as 16UC1, float32 metres as 32FC1."""
+    encoding = {np.dtype(np.uint16): "16UC1", np.dtype(np.float32): "32FC1"}[depth.dtype]
+    return _image(types, header, depth, encoding)
+
+
 def image_message(types: MessageTypes, header: Any, rgb: np.ndarray) -> Any:
     """sensor_msgs/Image, rgb8, of uint8 [H, W, 3]."""
-    height, width = rgb.shape[:2]
+    return _image(types, header, rgb, "rgb8")
+
+
+def _image(types: MessageTypes, header: Any, pixels: np.ndarray, encoding: str) -> Any:
+    data = np.ascontiguousarray(pixels).view(np.uint8).reshape(-1)
+    height, width = pixels.shape[:2]
     return types.make(
         "sensor_msgs/msg/Image",
         header=header,
         height=height,
         width=width,
-        encoding="rgb8",
+        encoding=encoding,
         is_bigendian=0,
-        step=width * 3,
-        data=types.sequence(np.ascontiguousarray(rgb).reshape(-1)),
+        step=data.size // height,
+        data=types.sequence(data),
     )
 
 

@@ -78,9 +78,16 @@ def _mesh(types: MessageTypes, hand: Hand) -> Any:
         side_confidence=float(hand.side_confidence),
         topology=hand.topology,
         wrist=pose_message(types, hand.wrist),
+        position_covariance=_covariance(hand),
         vertices=types.sequence(_flat(hand.vertices)),
         metric=bool(hand.metric),
     )
+
+
+def _covariance(hand: Hand) -> np.ndarray:
+    """[9] row by row; zeros, as in sensor_msgs, where it is not known."""
+    known = hand.position_covariance
+    return _flat(np.zeros((3, 3)) if known is None else known)
 
 
 def keypoints_array(types: MessageTypes, header: Any, hands: Sequence[Hand]) -> Any:
@@ -125,6 +132,7 @@ def hands_of(meshes: Any, keypoints: Any) -> list[Hand]:
     for mesh, points in zip(meshes.hands, keypoints.hands, strict=True):
         side = Side.LEFT if mesh.side == mesh.LEFT else Side.RIGHT
         keypoints3d = np.reshape(points.keypoints3d, (21, 3))
+        covariance = np.reshape(mesh.position_covariance, (3, 3))
         hands.append(
             Hand(
                 side=side,
@@ -139,9 +147,118 @@ def hands_of(meshes: Any, keypoints: Any) -> list[Hand]:
                 side_confidence=mesh.side_confidence,
                 track_id=mesh.track_id,
                 metric=mesh.metric,
+                position_covariance=covariance if covariance.any() else None,
             )
         )
     return hands
+
+
+# Name, numpy type and PointField constant of each field of a point.
+_POINT_FIELDS = (
+    ("x", "<f4", "FLOAT32"),
+    ("y", "<f4", "FLOAT32"),
+    ("z", "<f4", "FLOAT32"),
+    ("side", "<u4", "UINT32"),
+    ("track_id", "<u4", "UINT32"),
+)
+_POINT = np.dtype([(name, kind) for name, kind, _ in _POINT_FIELDS])
+
+
+def point_cloud(types: MessageTypes, header: Any, hands: Sequence[Hand]) -> Any:
+    """sensor_msgs/PointCloud2: the vertices of all meshes, hand after hand.
+
+    Each point has x, y, z in metres, the side (as HandMesh's constants) and the track id.
+    """
+    points = np.zeros(sum(len(hand.vertices) for hand in hands), _POINT)
+    start = 0
+    for hand in hands:
+        part = points[start : start + len(hand.vertices)]
+        part["x"], part["y"], part["z"] = hand.vertices.T
+        part["side"], part["track_id"] = _side(hand), hand.track_id
+        start += len(part)
+    kind = types.find("sensor_msgs/msg/PointField")
+    return types.make(
+        "sensor_msgs/msg/PointCloud2",
+        header=header,
+        height=1,
+        width=len(points),
+        fields=[
+            kind(
+                name=name,
+                offset=_POINT.fields[name][1],
+                datatype=getattr(kind, constant),
+                count=1,
+            )
+            for name, _, constant in _POINT_FIELDS
+        ],
+        is_bigendian=False,
+        point_step=_POINT.itemsize,
+        row_step=points.nbytes,
+        data=types.sequence(points.view(np.uint8).reshape(-1)),
+        is_dense=True,
+    )
+
+
+def detections(types: MessageTypes, header: Any, hands: Sequence[Hand]) -> Any:
+    """vision_msgs/Detection2DArray: boxes in pixels, class left_hand or right_hand, and the wrist's
+    pose. The id is the track's."""
+    make = types.make
+    return make(
+        "vision_msgs/msg/Detection2DArray",
+        header=header,
+        detections=[
+            make(
+                "vision_msgs/msg/Detection2D",
+                header=header,
+                results=[
+                    make(
+                        "vision_msgs/msg/ObjectHypothesisWithPose",
+                        hypothesis=make(
+                            "vision_msgs/msg/ObjectHypothesis",
+                            class_id=f"{hand.side.value}_hand",
+                            score=float(hand.score),
+                        ),
+                        pose=_pose_with_covariance(types, hand),
+                    )
+                ],
+                bbox=_bounding_box(types, hand.box),
+                id=str(hand.track_id),
+            )
+            for hand in hands
+        ],
+    )
+
+
+def _pose_with_covariance(types: MessageTypes, hand: Hand) -> Any:
+    covariance = np.zeros((6, 6))
+    if hand.position_covariance is not None:
+        covariance[:3, :3] = hand.position_covariance
+    return types.make(
+        "geometry_msgs/msg/PoseWithCovariance",
+        pose=pose_message(types, hand.wrist),
+        covariance=covariance.reshape(-1),
+    )
+
+
+def _bounding_box(types: MessageTypes, box: np.ndarray) -> Any:
+    x0, y0, x1, y1 = (float(value) for value in box)
+    centre = types.make("vision_msgs/msg/Point2D", x=(x0 + x1) / 2, y=(y0 + y1) / 2)
+    return types.make(
+        "vision_msgs/msg/BoundingBox2D",
+        center=types.make("vision_msgs/msg/Pose2D", position=centre, theta=0.0),
+        size_x=x1 - x0,
+        size_y=y1 - y0,
+    )
+
+
+def first_of_each_side(hands: Sequence[Hand]) -> dict[Side, Hand]:
+    """Each side's longest tracked hand (the lowest id): what TF calls left_hand or right_hand."""
+    found = {}
+    for side in Side:
+        of_side = [hand for hand in hands if hand.side is side]
+        if of_side:
+            found[side] = min(of_side, key=lambda hand: hand.track_id)
+    return found
 
 
 def _side(hand: Hand) -> int:
@@ -160,14 +277,11 @@ def hand_frames(hands: Sequence[Hand], prefix: str = "") -> list[str]:
 
     The longest tracked hand of a side (the lowest id) keeps the plain name.
     """
-    first = {
-        side: min((hand.track_id for hand in hands if hand.side is side), default=0)
-        for side in Side
-    }
+    first = first_of_each_side(hands)
     names: list[str] = []
     for hand in hands:
         name = f"{prefix}{hand.side.value}_hand"
-        if hand.track_id != first[hand.side] or name in names:
+        if hand.track_id != first[hand.side].track_id or name in names:
             # Untracked hands all have id 0: count them instead.
             name += f"_{hand.track_id or 1 + sum(n.startswith(name) for n in names)}"
         names.append(name)
@@ -209,6 +323,13 @@ def pose_message(types: MessageTypes, pose: Pose) -> Any:
         "geometry_msgs/msg/Pose",
         position=xyz_message(types, "Point", pose.translation),
         orientation=_quaternion(types, pose),
+    )
+
+
+def pose_stamped(types: MessageTypes, header: Any, pose: Pose) -> Any:
+    """geometry_msgs/PoseStamped."""
+    return types.make(
+        "geometry_msgs/msg/PoseStamped", header=header, pose=pose_message(types, pose)
     )
 
 

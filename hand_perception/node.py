@@ -8,74 +8,46 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from hand_perception import messages
-from hand_perception.articulation import Articulation, articulate
-from hand_perception.articulation_messages import joint_state
-from hand_perception.errors import CameraError, DataError, HandPerceptionError
-from hand_perception.frames import Calibrations, image_from_compressed, image_from_message
-from hand_perception.hands import Camera, Hand, Reconstruction, Side
-from hand_perception.markers import clearing_markers, hand_markers
-from hand_perception.messages import MessageTypes, Status
+from hand_perception.camera_pipeline import CameraPipeline, Surroundings
+from hand_perception.errors import DataError
+from hand_perception.messages import MessageTypes
 from hand_perception.parameters import NodeParameters
+from hand_perception.publishing import Sink
+from hand_perception.snapshot import write_snapshot
 from hand_perception.template import Template
-from hand_perception.tracking import HandTracker, TrackerParameters
-from hand_perception.worker import Frame, Reconstructor, Statistics, Tracker, Worker
+from hand_perception.topics import (
+    CALIBRATE,
+    DIAGNOSTICS,
+    PAUSE,
+    SNAPSHOT,
+    Input,
+    Service,
+    camera_names,
+)
+from hand_perception.worker import Reconstructor, Worker
 
-NODE_NAME = "hand_perception"
-# The same complaint about a stream of images is logged once in this many seconds.
-_LOG_PERIOD = 5.0
-# Diagnostics show an error for this long after it happened.
-_ERROR_SHOWN = 5.0
-# Markers outlive a few frames, then RViz clears those of hands that have gone.
-_MARKER_LIFETIME_NS = 300_000_000
-
-
-@dataclass(frozen=True)
-class Output:
-    """A published topic. latched: reliable and transient local, else reliable and volatile."""
-
-    topic: str
-    type_name: str
-    latched: bool = False
+# How often a front end is to call ``HandNode.tick``, seconds.
+TICK_PERIOD = 0.1
 
 
-MESH = Output("hands/mesh", "hand_perception/msg/HandMeshArray")
-KEYPOINTS = Output("hands/keypoints", "hand_perception/msg/HandKeypointsArray")
-TOPOLOGY = Output("hands/topology", "hand_perception/msg/HandTopology", latched=True)
-MARKERS = Output("hands/markers", "visualization_msgs/msg/MarkerArray")
-JOINT_STATES = Output("hands/joint_states", "sensor_msgs/msg/JointState")
-TF = Output("/tf", "tf2_msgs/msg/TFMessage")
-DIAGNOSTICS = Output("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
-OUTPUTS = (MESH, KEYPOINTS, TOPOLOGY, MARKERS, JOINT_STATES, TF, DIAGNOSTICS)
-# What a lazy node works for.
-_RESULTS = (MESH, KEYPOINTS, MARKERS, JOINT_STATES, TF)
-
-
-def input_topics(parameters: NodeParameters) -> tuple[tuple[str, str], tuple[str, str]]:
-    """(topic, type name) of the images and of their CameraInfo."""
-    if parameters.compressed:
-        image = (f"{parameters.image_topic}/compressed", "sensor_msgs/msg/CompressedImage")
-    else:
-        image = (parameters.image_topic, "sensor_msgs/msg/Image")
-    return image, (parameters.camera_info_topic, "sensor_msgs/msg/CameraInfo")
-
-
-class Transport(Protocol):
+class Transport(Sink, Protocol):
     """What the node asks of its front end."""
 
-    def publish(self, output: Output, message: Any) -> None: ...
+    def subscribe(self, source: Input, callback: Callable[[Any], None]) -> None: ...
 
-    def has_listener(self, output: Output) -> bool: ...
+    def unsubscribe(self, source: Input) -> None: ...
 
     def resolve(self, topic: str) -> str:
         """The topic's full name, after namespace and remaps."""
+        ...
+
+    def change_parameters(self, values: Mapping[str, Any]) -> None:
+        """Change parameters as a user would; the front end then sets them on the node."""
         ...
 
 
@@ -90,16 +62,11 @@ def load_reconstructor(parameters: NodeParameters) -> ReconstructorWithTopology:
     return HandReconstructor.from_pretrained(parameters.model, threads=parameters.threads)
 
 
-def _make_tracker(parameters: NodeParameters) -> Tracker | None:
-    if not parameters.tracking:
-        return None
-    return HandTracker(TrackerParameters(smoothing=parameters.smoothing))
-
-
 class HandNode:
-    """Works from construction to ``stop``. Callbacks may come from any one thread.
+    """Works from construction to ``stop``: one network and one inference thread for all cameras.
 
-    now_ns: the clock of the images' stamps; ROS's may be a simulation's.
+    The front end calls ``tick`` every TICK_PERIOD and ``call`` for a service, both in the thread
+    of its subscriptions. now_ns: the clock of the images' stamps; ROS's may be a simulation's.
     """
 
     def __init__(
@@ -117,22 +84,21 @@ class HandNode:
         self._transport = transport
         self._log = log
         self._now_ns = now_ns
-        self._calibrations = Calibrations()
-        self._complaints: dict[str, float] = {}
-        self._last_error: tuple[float, str] | None = None
-        self._last_info_error: tuple[float, str] | None = None
-        self._assumed: str | None = None
-        self._worker = Worker(
-            reconstructor,
-            self._deliver,
-            self._fail,
-            score_threshold=parameters.score_threshold,
-            max_rate=parameters.max_rate,
-            tracker=_make_tracker(parameters),
-            now_ns=now_ns,
+        self._paused = False
+        self._subscribed: set[CameraPipeline] = set()
+        self._diagnosed = -float("inf")
+        self._worker = Worker(reconstructor, now_ns=now_ns)
+        surroundings = Surroundings(
+            types, reconstructor.topology, reconstructor.identity, log, transport.resolve
         )
-        topology = messages.topology_message(types, reconstructor.topology)
-        transport.publish(TOPOLOGY, topology)
+        self.cameras = [
+            CameraPipeline(name, parameters, self._worker, transport, surroundings)
+            for name in camera_names(parameters)
+        ]
+        for camera in self.cameras:
+            camera.publisher.publish_topology()
+            transport.subscribe(camera.inputs.info, camera.on_info)
+            self._listen(camera)
 
     @property
     def parameters(self) -> NodeParameters:
@@ -142,154 +108,105 @@ class HandNode:
     def parameters(self, parameters: NodeParameters) -> None:
         """Takes those marked live; a front end refuses the others (settled_names_in)."""
         self._parameters = parameters
-        self._worker.score_threshold = parameters.score_threshold
-        self._worker.max_rate = parameters.max_rate
+        for camera in self.cameras:
+            camera.parameters = parameters
+
+    @property
+    def image_topics(self) -> str:
+        """Full names, for the log."""
+        topics = (camera.inputs.image.topic for camera in self.cameras)
+        return ", ".join(map(self._transport.resolve, topics))
 
     def stop(self) -> None:
         """Ends the inference and clears the markers. May be called any number of times."""
         self._worker.stop()
-        if self._transport.has_listener(MARKERS):
-            header = messages.header(self._types, self._now_ns(), "")
-            self._transport.publish(MARKERS, clearing_markers(self._types, header))
+        for camera in self.cameras:
+            camera.publisher.clear_markers(self._now_ns())
 
-    def statistics(self) -> Statistics:
-        return self._worker.statistics()
-
-    # -- inputs ------------------------------------------------------------------------------
-
-    def on_camera_info(self, info: Any) -> None:
-        try:
-            camera = self._calibrations.update(info)
-        except CameraError as error:
-            self._last_info_error = (time.monotonic(), str(error))
-            self._complain(str(error))
-        else:
-            if camera is not None:
-                size = f"{camera.width}x{camera.height}"
-                lens = camera.distortion_model or "no distortion"
-                frame = info.header.frame_id
-                self._log.info(f"CameraInfo of {frame!r}: {size}, fx {camera.fx:.1f}, {lens}")
-
-    def on_image(self, message: Any) -> None:
-        """Takes an Image or a CompressedImage, as the parameters say."""
-        if self._parameters.lazy and not any(map(self._transport.has_listener, _RESULTS)):
-            return
-        read = image_from_compressed if self._parameters.compressed else image_from_message
-        frame = Frame(
-            messages.nanoseconds_of(message.header.stamp),
-            message.header.frame_id,
-            partial(self._decode, message, read),
-        )
-        self._worker.submit(frame)
-
-    def _decode(self, message: Any, read: Callable[[Any], np.ndarray]) -> tuple[np.ndarray, Camera]:
-        image = read(message)
-        height, width = image.shape[:2]
-        if self._calibrations:
-            self._assumed = None
-            return image, self._calibrations.camera_of(message.header.frame_id, width, height)
-        fov = self._parameters.assumed_horizontal_fov
-        if self._assumed is None:
-            self._assumed = f"no CameraInfo yet, a {fov:g} degree lens is assumed: not metric"
-            self._log.warning(self._assumed)
-        return image, Camera.assumed(width, height, fov)
-
-    # -- outputs, in the worker's thread -----------------------------------------------------
-
-    def _deliver(self, frame: Frame, result: Reconstruction, camera: Camera) -> None:
-        types, hands = self._types, result.hands
-        header = messages.header(types, frame.stamp_ns, frame.frame_id)
-        self._transport.publish(MESH, messages.mesh_array(types, header, hands))
-        self._transport.publish(KEYPOINTS, messages.keypoints_array(types, header, hands))
-        parameters = self._parameters
-        # Without a scale a transform would be a wrong place in metres: the tree has no other unit.
-        if parameters.publish_tf and hands and camera.metric:
-            transforms = messages.transforms(types, header, hands, parameters.frame_prefix)
-            self._transport.publish(TF, transforms)
-        if parameters.publish_markers and hands and self._transport.has_listener(MARKERS):
-            topology = self._reconstructor.topology
-            markers = hand_markers(types, header, hands, topology, _MARKER_LIFETIME_NS)
-            self._transport.publish(MARKERS, markers)
-        if parameters.publish_joint_states and self._transport.has_listener(JOINT_STATES):
-            articulations = self._articulations(hands)
-            if articulations:
-                self._transport.publish(JOINT_STATES, joint_state(types, header, articulations))
-
-    def _articulations(self, hands: Sequence[Hand]) -> list[Articulation]:
-        """Of each side's longest tracked hand, which TF calls left_hand or right_hand.
-
-        When it has no pose another hand must not take its place: the angles would jump.
-        """
-        found = []
-        for side in Side:
-            of_side = [hand for hand in hands if hand.side is side]
-            if of_side:
-                longest_tracked = min(of_side, key=lambda hand: hand.track_id)
-                try:
-                    found.append(articulate(longest_tracked, self._reconstructor.topology))
-                except DataError as error:
-                    self._complain(str(error))
-        return found
-
-    def _fail(self, frame: Frame, error: Exception) -> None:
-        if isinstance(error, HandPerceptionError):
-            text = str(error)
-        else:
-            text = f"unexpected {type(error).__name__}: {error}"
-        self._last_error = (time.monotonic(), text)
-        self._complain(text)
-
-    def _complain(self, text: str) -> None:
+    def tick(self) -> None:
+        """What happens by the clock: subscriptions, the watch over the cameras, diagnostics."""
+        for camera in self.cameras:
+            self._listen(camera)
+            camera.tick(camera in self._subscribed)
+            self._take_measurement(camera)
         now = time.monotonic()
-        if now - self._complaints.get(text, -_LOG_PERIOD) >= _LOG_PERIOD:
-            # Texts hold numbers of the image: forget old ones, or a bad camera fills the memory.
-            self._complaints = {
-                known: when for known, when in self._complaints.items() if now - when < _LOG_PERIOD
-            }
-            self._complaints[text] = now
-            self._log.error(text)
-
-    # -- diagnostics -------------------------------------------------------------------------
+        if now - self._diagnosed >= self._parameters.diagnostics_period:
+            self._diagnosed = now
+            self.publish_diagnostics()
 
     def publish_diagnostics(self) -> None:
-        statuses = [self._input_status(), self._inference_status()]
+        statuses = [
+            status
+            for camera in self.cameras
+            for status in camera.statuses(self._reason_to_rest(camera))
+        ]
         array = messages.diagnostics(self._types, self._now_ns(), statuses)
         self._transport.publish(DIAGNOSTICS, array)
 
-    def _input_status(self) -> Status:
-        statistics = self._worker.statistics()
-        image_topic, info_topic = (
-            self._transport.resolve(topic) for topic, _ in input_topics(self._parameters)
-        )
-        level, text = "OK", "images arrive"
-        if self._assumed:
-            level, text = "WARN", self._assumed
-        if statistics.received == 0:
-            level, text = "WARN", f"no image on {image_topic} yet"
-        for error in (self._last_info_error, self._last_error):
-            if error and time.monotonic() - error[0] < _ERROR_SHOWN:
-                level, text = "ERROR", error[1]
-        values = {
-            "image topic": image_topic,
-            "camera_info topic": info_topic,
-            "camera": "calibrated" if self._calibrations else "assumed",
-            "received": statistics.received,
-            "failed": statistics.failed,
-            "dropped (newer image came)": statistics.dropped,
-            "skipped (max_rate)": statistics.skipped,
-            "age at start (ms)": statistics.input_age_ms,
-        }
-        return Status(f"{NODE_NAME}: input", level, text, values)
+    # -- subscriptions -----------------------------------------------------------------------
 
-    def _inference_status(self) -> Status:
-        statistics = self._worker.statistics()
-        values = {
-            "model": self._reconstructor.identity,
-            "rate (Hz)": statistics.rate,
-            "processed": statistics.processed,
-            "hands": statistics.hands,
-            "latency from stamp (ms)": statistics.latency_ms,
-            **{f"{stage} (ms)": ms for stage, ms in statistics.stage_ms.items()},
-        }
-        text = f"{statistics.rate:.1f} images per second"
-        return Status(f"{NODE_NAME}: inference", "OK", text, values)
+    def _reason_to_rest(self, camera: CameraPipeline) -> str | None:
+        if self._paused:
+            return "paused"
+        listened = camera.measuring or camera.publisher.has_listener()
+        return "at rest: nobody listens" if self._parameters.lazy and not listened else None
+
+    def _listen(self, camera: CameraPipeline) -> None:
+        """Subscribe to the images while there is reason to, so that nothing is sent in vain."""
+        inputs, wanted = camera.inputs, self._reason_to_rest(camera) is None
+        if wanted == (camera in self._subscribed):
+            return
+        if wanted:
+            if inputs.depth is not None:
+                self._transport.subscribe(inputs.depth, camera.on_depth)
+            self._transport.subscribe(inputs.image, camera.on_image)
+            self._subscribed.add(camera)
+        else:
+            self._subscribed.remove(camera)
+            self._transport.unsubscribe(inputs.image)
+            if inputs.depth is not None:
+                self._transport.unsubscribe(inputs.depth)
+
+    # -- services ----------------------------------------------------------------------------
+
+    def call(self, service: Service, request: Any) -> tuple[bool, str]:
+        """Success and message of a service's response."""
+        handlers = {PAUSE: self._pause, SNAPSHOT: self._snapshot, CALIBRATE: self._calibrate}
+        return handlers[service](request)
+
+    def _pause(self, request: Any) -> tuple[bool, str]:
+        self._paused = bool(request.data)
+        for camera in self.cameras:
+            self._listen(camera)
+        return True, "paused" if self._paused else "at work"
+
+    def _snapshot(self, _: Any) -> tuple[bool, str]:
+        folder = Path(self._parameters.snapshot_folder).expanduser()
+        written = []
+        try:
+            for camera in self.cameras:
+                if camera.last is not None:
+                    topology = self._reconstructor.topology
+                    written.append(write_snapshot(folder / camera.camera, camera.last, topology))
+        except DataError as error:
+            return False, str(error)
+        if not written:
+            return False, "no image was worked on yet: check the image topic"
+        return True, ", ".join(map(str, written))
+
+    def _calibrate(self, _: Any) -> tuple[bool, str]:
+        with_depth = [camera for camera in self.cameras if camera.inputs.depth is not None]
+        if not with_depth:
+            return False, "the hand's length is measured from depth images: set depth_topic"
+        for camera in with_depth:
+            camera.start_measuring()
+        return True, "measuring: hold an open hand, palm or back to the camera, for a second"
+
+    def _take_measurement(self, camera: CameraPipeline) -> None:
+        found = camera.measurement()
+        if found is not None:
+            self._log.info(
+                f"hand_length_m: {found.metres:.3f} from {found.count} hands, spread "
+                f"{1000 * found.spread_m:.0f} mm"
+            )
+            self._transport.change_parameters({"hand_length_m": round(found.metres, 4)})

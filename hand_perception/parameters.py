@@ -16,6 +16,9 @@ import yaml
 
 from hand_perception.errors import HandPerceptionError
 
+# No child's hand is shorter, see depth.py.
+SHORTEST_HAND_M = 0.09
+
 
 class ParameterError(HandPerceptionError):
     """A node parameter that does not exist, has the wrong type or lies outside its range."""
@@ -40,6 +43,28 @@ class NodeParameters:
     compressed: bool = _parameter(
         False, "Subscribe to <image_topic>/compressed (JPEG, PNG) instead of raw images."
     )
+    rectified: bool = _parameter(
+        False, "The images are rectified: CameraInfo's P holds for them, not K and D."
+    )
+    depth_topic: str = _parameter(
+        "", "Depth images aligned to the colour images (16UC1 mm, 32FC1 m); empty: none."
+    )
+    depth_tolerance: float = _parameter(
+        0.02,
+        "Most seconds between the stamps of an image and its depth image.",
+        limits=(0.0, 1.0),
+        live=True,
+    )
+    cameras: tuple[str, ...] = _parameter(
+        (), "Names of several cameras: all topics then are below each camera's name."
+    )
+    hand_length_m: float = _parameter(
+        0.0,
+        "Wrist to middle fingertip along the bones, in metres: scales hands and their distance; "
+        "0: not known.",
+        limits=(0.0, 0.26),
+        live=True,
+    )
     score_threshold: float = _parameter(
         0.5, "Hands below this detector confidence are dropped.", limits=(0.0, 1.0), live=True
     )
@@ -48,7 +73,7 @@ class NodeParameters:
     )
     lazy: bool = _parameter(
         False,
-        "Work only while somebody listens to meshes, keypoints, markers, joint states or TF.",
+        "Subscribe to images only while somebody listens to a result.",
         live=True,
     )
     assumed_horizontal_fov: float = _parameter(
@@ -57,24 +82,47 @@ class NodeParameters:
         limits=(5.0, 170.0),
         live=True,
     )
-    tracking: bool = _parameter(True, "Follow hands from image to image: track ids, steady sides.")
-    smoothing: bool = _parameter(True, "Filter the joints and the mesh of tracked hands.")
+    camera_timeout: float = _parameter(
+        1.0,
+        "Seconds without an image after which the camera is reported as lost.",
+        limits=(0.1, 3600.0),
+        live=True,
+    )
+    tracking: bool = _parameter(
+        True, "Follow hands from image to image: track ids, steady sides.", live=True
+    )
+    smoothing: bool = _parameter(
+        True, "Filter the joints and the mesh of tracked hands.", live=True
+    )
     publish_markers: bool = _parameter(
         True, "Publish RViz markers on hands/markers while somebody listens.", live=True
     )
     publish_joint_states: bool = _parameter(
         True, "Publish joint angles on hands/joint_states while somebody listens.", live=True
     )
+    publish_detections: bool = _parameter(
+        False, "Publish boxes on hands/detections while somebody listens; needs vision_msgs."
+    )
     publish_tf: bool = _parameter(True, "Broadcast each hand's wrist frame on /tf.", live=True)
     frame_prefix: str = _parameter("", "Put before the frames left_hand and right_hand.", live=True)
     diagnostics_period: float = _parameter(
-        1.0, "Seconds between messages on /diagnostics.", limits=(0.1, 60.0)
+        1.0, "Seconds between messages on /diagnostics.", limits=(0.1, 60.0), live=True
     )
+    snapshot_folder: str = _parameter(
+        "~/.ros/hand_perception", "Where the snapshot service writes its files.", live=True
+    )
+    use_sim_time: bool = _parameter(False, "Take the time from /clock, as with a played bag.")
 
     def __post_init__(self) -> None:
         for spec in fields(self):
             value = getattr(self, spec.name)
             kind = type(spec.default)
+            if kind is tuple and isinstance(value, (list, tuple)):
+                # ROS's parameter files know no empty list of strings and write [''].
+                value = tuple(name for name in value if name != "")
+                object.__setattr__(self, spec.name, value)
+                if not all(isinstance(name, str) for name in value):
+                    raise ParameterError(f"parameter {spec.name} must hold names, got {value!r}")
             # YAML writes 60 where a float is meant; a bool is never a number.
             if kind is float and type(value) is int:
                 value = float(value)
@@ -88,9 +136,22 @@ class NodeParameters:
                 raise ParameterError(
                     f"parameter {spec.name} must be from {limits[0]} to {limits[1]}, got {value}"
                 )
-        for name in ("model", "image_topic", "camera_info_topic"):
+        for name in ("model", "image_topic", "camera_info_topic", "snapshot_folder"):
             if not getattr(self, name):
                 raise ParameterError(f"parameter {name} must not be empty")
+        if 0 < self.hand_length_m < SHORTEST_HAND_M:
+            raise ParameterError(
+                f"parameter hand_length_m must be 0 or from {SHORTEST_HAND_M} to 0.26, "
+                f"got {self.hand_length_m}"
+            )
+        if len(set(self.cameras)) < len(self.cameras):
+            raise ParameterError(f"parameter cameras names one twice: {list(self.cameras)}")
+        for name in ("image_topic", "camera_info_topic", "depth_topic"):
+            if len(self.cameras) > 1 and getattr(self, name).startswith("/"):
+                raise ParameterError(
+                    f"parameter {name} must be a relative name with several cameras, "
+                    f"got {getattr(self, name)!r}"
+                )
 
     def changed(self, values: Mapping[str, Any]) -> NodeParameters:
         """These parameters with some values replaced. Raises ParameterError on unknown names."""
@@ -107,37 +168,67 @@ class NodeParameters:
 
     @classmethod
     def from_yaml(cls, path: str | Path, node_name: str = "hand_perception") -> NodeParameters:
-        """Read ROS's parameter file layout: ``/**`` or the node's name, then ``ros__parameters``.
-
-        Later sections win, as in ROS. Raises ParameterError when the file cannot be read, has
-        another layout or holds an unknown or invalid value.
-        """
-        try:
-            document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise ParameterError(f"cannot read the parameters in {path}: {reason}") from error
-        values: dict[str, Any] = {}
-        for section, content in document.items() if isinstance(document, dict) else ():
-            if section == "/**" or section.rsplit("/", 1)[-1] == node_name:
-                if not isinstance(content, dict) or "ros__parameters" not in content:
-                    raise ParameterError(f"{path}: section {section!r} lacks ros__parameters")
-                values.update(content["ros__parameters"] or {})
-        if not values:
-            raise ParameterError(
-                f"{path} has no parameters for {node_name}: expected /**: ros__parameters: ..."
-            )
-        return cls().changed(values)
+        """The parameters of a file, see ``read_parameter_file``; QoS overrides are left out."""
+        own, _ = split_qos_overrides(read_parameter_file(path, node_name))
+        return cls().changed(own)
 
     def with_assignments(self, assignments: Iterable[str]) -> NodeParameters:
         """Apply ``name:=value`` texts, the values in YAML, as on ROS's command line."""
-        values = {}
-        for text in assignments:
-            name, separator, value = text.partition(":=")
-            if not separator:
-                raise ParameterError(f"parameter {text!r} must be written name:=value")
-            try:
-                values[name] = yaml.safe_load(value) if value else ""
-            except yaml.YAMLError as error:
-                raise ParameterError(f"parameter {text!r}: the value is not YAML") from error
-        return self.changed(values)
+        return self.changed(read_assignments(assignments))
+
+
+def read_parameter_file(path: str | Path, node_name: str = "hand_perception") -> dict[str, Any]:
+    """Read ROS's parameter file layout: ``/**`` or the node's name, then ``ros__parameters``.
+
+    Later sections win, as in ROS; names within names are joined by dots. Raises ParameterError when
+    the file cannot be read or has another layout.
+    """
+    try:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ParameterError(f"cannot read the parameters in {path}: {reason}") from error
+    values: dict[str, Any] = {}
+    for section, content in document.items() if isinstance(document, dict) else ():
+        if section == "/**" or section.rsplit("/", 1)[-1] == node_name:
+            if not isinstance(content, dict) or "ros__parameters" not in content:
+                raise ParameterError(f"{path}: section {section!r} lacks ros__parameters")
+            values.update(_flattened(content["ros__parameters"] or {}))
+    if not values:
+        raise ParameterError(
+            f"{path} has no parameters for {node_name}: expected /**: ros__parameters: ..."
+        )
+    return values
+
+
+def _flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flattened(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def read_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """``name:=value`` texts, the values in YAML. Raises ParameterError."""
+    values = {}
+    for text in assignments:
+        name, separator, value = text.partition(":=")
+        if not separator:
+            raise ParameterError(f"parameter {text!r} must be written name:=value")
+        try:
+            values[name] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError as error:
+            raise ParameterError(f"parameter {text!r}: the value is not YAML") from error
+    return values
+
+
+QOS_OVERRIDES = "qos_overrides."
+
+
+def split_qos_overrides(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The node's own values, and those named ``qos_overrides.<topic>.<kind>.<policy>``."""
+    overrides = {name: v for name, v in values.items() if name.startswith(QOS_OVERRIDES)}
+    return {name: v for name, v in values.items() if name not in overrides}, overrides

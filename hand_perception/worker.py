@@ -1,4 +1,4 @@
-"""Inference beside the executor: one thread, a mailbox of one frame, the newest frame wins."""
+"""Inference beside the executor: one thread, a mailbox of one frame a camera, the newest wins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from hand_perception.hands import Camera, Hand, Reconstruction
 # How many results the rates and stage times are averaged over.
 _WINDOW = 60
 
-Tracker = Callable[[list[Hand], float], list[Hand]]
+
+class Tracker(Protocol):
+    """The hands of the image taken at a stamp, with ids."""
+
+    def __call__(self, hands: list[Hand], stamp_s: float) -> list[Hand]: ...
 
 
 class Reconstructor(Protocol):
@@ -30,21 +34,34 @@ class Reconstructor(Protocol):
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A decoded frame. image: RGB uint8 [H, W, 3]. depth: metres, float32 [H, W], NaN where
+    unknown; None without a depth image."""
+
+    image: np.ndarray
+    camera: Camera
+    depth: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class Frame:
     """An image that waits.
 
-    decode: gives the RGB image and its camera; called in the worker's thread, as decoding a JPEG
-    takes longer than a callback should.
+    decode: gives the picture; called in the worker's thread, as decoding a JPEG takes longer than
+    a callback should.
     """
 
     stamp_ns: int
     frame_id: str
-    decode: Callable[[], tuple[np.ndarray, Camera]]
+    decode: Callable[[], Picture]
+
+
+Refine = Callable[[Frame, Picture, list[Hand]], list[Hand]]
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the worker has done. Rates and times cover the last frames only.
+    """What was done for one camera. Rates and times cover the last frames only.
 
     received = processed + failed + dropped + skipped + those still waiting. dropped: overwritten
     by a newer frame. skipped: held back by the rate limit. input_age_ms: from the image's stamp to
@@ -63,40 +80,33 @@ class Statistics:
     stage_ms: dict[str, float] = field(default_factory=dict)
 
 
-class Worker:
-    """Reconstructs the newest frame, over and over, until stopped.
+class Stream:
+    """One camera's mailbox and what happens to its frames; made by ``Worker.stream``.
 
-    deliver(frame, reconstruction, camera) and fail(frame, error) are called in the worker's
-    thread. An error in one frame, whatever it is, never ends the thread. now_ns: the clock of the
-    frames' stamps.
+    score_threshold, max_rate (frames per second, 0: all) and tracker may be set at any time.
     """
 
     def __init__(
         self,
-        reconstructor: Reconstructor,
-        deliver: Callable[[Frame, Reconstruction, Camera], None],
+        worker: Worker,
+        deliver: Callable[[Frame, Picture, Reconstruction], None],
         fail: Callable[[Frame, Exception], None],
-        *,
-        score_threshold: float = 0.5,
-        max_rate: float = 0.0,
-        tracker: Tracker | None = None,
-        now_ns: Callable[[], int] = time.time_ns,
+        refine: Refine | None,
+        tracker: Tracker | None,
+        score_threshold: float,
+        max_rate: float,
     ) -> None:
         self.score_threshold = score_threshold
         self.max_rate = max_rate
-        self._reconstructor = reconstructor
-        self._deliver = deliver
-        self._fail = fail
-        self._tracker = tracker
-        self._now_ns = now_ns
-        self._changed = threading.Condition()
+        self.tracker = tracker
+        self.deliver = deliver
+        self.fail = fail
+        self.refine = refine
+        self._changed = worker.changed
         self._waiting: Frame | None = None
-        self._stopping = False
         self._counts: Counter[str] = Counter()
         self._done: deque[tuple[float, float, float, dict[str, float]]] = deque(maxlen=_WINDOW)
         self._next_start = 0.0
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-        self._thread.start()
 
     def submit(self, frame: Frame) -> None:
         """Put a frame into the mailbox; one that still waits there is dropped."""
@@ -116,14 +126,18 @@ class Worker:
             self._waiting = frame
             self._changed.notify()
 
-    def stop(self) -> None:
-        """End the thread after the frame it works on. May be called any number of times."""
+    def take(self) -> Frame | None:
+        """The waiting frame, once. To be called with the worker's lock held."""
+        frame, self._waiting = self._waiting, None
+        return frame
+
+    def count(self, **changes: int) -> None:
         with self._changed:
-            self._stopping = True
-            self._waiting = None
-            self._changed.notify()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._counts.update(changes)
+
+    def record(self, age_ms: float, latency_ms: float, stage_ms: dict[str, float]) -> None:
+        with self._changed:
+            self._done.append((time.monotonic(), age_ms, latency_ms, stage_ms))
 
     def statistics(self) -> Statistics:
         with self._changed:
@@ -147,47 +161,102 @@ class Worker:
             stage_ms=stage_ms,
         )
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while self._waiting is None and not self._stopping:
-                    self._changed.wait()
-                if self._stopping:
-                    return
-                frame, self._waiting = self._waiting, None
-            try:
-                hands = self._process(frame)
-            except Exception as error:  # a frame's error, even a bug, must not end the node
-                self._count(failed=1)
-                self._fail(frame, error)
-            else:
-                self._count(processed=1, hands=hands)
 
-    def _process(self, frame: Frame) -> int:
+class Worker:
+    """Reconstructs the newest frame of each camera in turn, over and over, until stopped.
+
+    An error in one frame, whatever it is, never ends the thread. now_ns: the clock of the frames'
+    stamps.
+    """
+
+    def __init__(
+        self, reconstructor: Reconstructor, *, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.changed = threading.Condition()
+        self._reconstructor = reconstructor
+        self._now_ns = now_ns
+        self._streams: deque[Stream] = deque()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    def stream(
+        self,
+        deliver: Callable[[Frame, Picture, Reconstruction], None],
+        fail: Callable[[Frame, Exception], None],
+        *,
+        refine: Refine | None = None,
+        tracker: Tracker | None = None,
+        score_threshold: float = 0.5,
+        max_rate: float = 0.0,
+    ) -> Stream:
+        """A further camera. All callables are called in the worker's thread: ``refine`` between
+        the network and the tracker, ``deliver`` with what came out, ``fail`` with what went wrong.
+        """
+        stream = Stream(self, deliver, fail, refine, tracker, score_threshold, max_rate)
+        with self.changed:
+            self._streams.append(stream)
+        return stream
+
+    def stop(self) -> None:
+        """End the thread after the frame it works on. May be called any number of times."""
+        with self.changed:
+            self._stopping = True
+            self.changed.notify()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _next(self) -> tuple[Stream, Frame] | None:
+        """The next frame, waiting for it; None when stopped."""
+        with self.changed:
+            while not self._stopping:
+                for stream in list(self._streams):
+                    frame = stream.take()
+                    if frame is not None:
+                        # To the end of the line: no camera can keep another waiting for longer
+                        # than one frame of each takes.
+                        self._streams.remove(stream)
+                        self._streams.append(stream)
+                        return stream, frame
+                self.changed.wait()
+        return None
+
+    def _run(self) -> None:
+        while (work := self._next()) is not None:
+            stream, frame = work
+            try:
+                hands = self._process(stream, frame)
+            except Exception as error:  # a frame's error, even a bug, must not end the node
+                stream.count(failed=1)
+                stream.fail(frame, error)
+            else:
+                stream.count(processed=1, hands=hands)
+
+    def _process(self, stream: Stream, frame: Frame) -> int:
         age_ms = (self._now_ns() - frame.stamp_ns) / 1e6
         begin = time.perf_counter()
-        image, camera = frame.decode()
+        picture = frame.decode()
         decoded = time.perf_counter()
-        result = self._reconstructor(image, camera, score_threshold=self.score_threshold)
+        result = self._reconstructor(
+            picture.image, picture.camera, score_threshold=stream.score_threshold
+        )
         hands = result.hands
+        refining = time.perf_counter()
+        if stream.refine is not None:
+            hands = stream.refine(frame, picture, hands)
         tracking = time.perf_counter()
-        if self._tracker is not None:
-            hands = self._tracker(hands, frame.stamp_ns / 1e9)
+        if stream.tracker is not None:
+            hands = stream.tracker(hands, frame.stamp_ns / 1e9)
         tracked = time.perf_counter()
-        self._deliver(frame, replace(result, hands=hands), camera)
+        stream.deliver(frame, picture, replace(result, hands=hands))
         end = time.perf_counter()
         stage_ms = {
             "decode": 1e3 * (decoded - begin),
             **result.stage_ms,
+            "refine": 1e3 * (tracking - refining),
             "tracking": 1e3 * (tracked - tracking),
             "publish": 1e3 * (end - tracked),
             "total": 1e3 * (end - begin),
         }
-        latency_ms = (self._now_ns() - frame.stamp_ns) / 1e6
-        with self._changed:
-            self._done.append((time.monotonic(), age_ms, latency_ms, stage_ms))
+        stream.record(age_ms, (self._now_ns() - frame.stamp_ns) / 1e6, stage_ms)
         return len(hands)
-
-    def _count(self, **changes: int) -> None:
-        with self._changed:
-            self._counts.update(changes)

@@ -10,6 +10,7 @@ from hand_perception.errors import CameraError, ImageError
 from hand_perception.frames import (
     Calibrations,
     camera_from_info,
+    depth_from_message,
     image_from_compressed,
     image_from_message,
 )
@@ -35,6 +36,7 @@ def info(**changes):
     values = dict(
         width=640,
         height=480,
+        p=np.array([480.0, 0, 318.0, 0, 0, 490.0, 238.0, 0, 0, 0, 1, 0]),
         k=np.array([500.0, 0, 320.5, 0, 510.0, 240.5, 0, 0, 1]),
         d=np.zeros(5),
         distortion_model="plumb_bob",
@@ -96,6 +98,47 @@ def test_bayer_of_one_colour(pattern):
     mosaic = np.tile(cell, (HEIGHT // 2, WIDTH // 2))
     image = image_from_message(message(f"bayer_{pattern}8", mosaic))
     assert np.array_equal(image[4:-4, 4:-4], np.broadcast_to((200, 120, 40), (16, 24, 3)))
+
+
+@pytest.mark.parametrize("pad", [0, 6])
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "kind", "stored"),
+    [
+        ("16UC1", "u2", [0, 1, 1234, 65535]),
+        ("mono16", "u2", [0, 1, 1234, 65535]),
+        ("32FC1", "f4", [np.nan, 0.001, 1.234, 65.535]),
+        ("32FC1", "f4", [np.inf, 0.001, 1.234, 65.535]),
+        ("32FC1", "f4", [-1.0, 0.001, 1.234, 65.535]),
+    ],
+)
+def test_depth_is_metres_and_nan_where_unknown(encoding, kind, stored, big, pad):
+    pixels = np.resize(stored, (HEIGHT, WIDTH)).astype(f"{'>' if big else '<'}{kind}")
+    sent = message(encoding, pixels.view(np.uint8), pad=pad)
+    sent.is_bigendian = big
+    depth = depth_from_message(sent, WIDTH, HEIGHT)
+    expected = np.resize(np.array([np.nan, 0.001, 1.234, 65.535], np.float32), (HEIGHT, WIDTH))
+    assert depth.dtype == np.float32
+    # One rounding of the factor or of the product, in single precision.
+    np.testing.assert_allclose(depth, expected, rtol=2e-7)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"encoding": "8UC1"}, "depth encoding '8UC1' is not supported"),
+        ({"width": WIDTH - 1}, "align depth to colour"),
+        ({"step": WIDTH * 2 - 1}, "truncated"),
+        ({"data": np.zeros(5, np.uint8)}, "truncated"),
+    ],
+)
+def test_bad_depth_images_are_refused_in_one_line(change, complaint):
+    bad = message("16UC1", np.ones((HEIGHT, WIDTH), np.uint16).view(np.uint8))
+    bad.is_bigendian = 0
+    vars(bad).update(change)
+    with pytest.raises(ImageError, match=complaint) as caught:
+        depth_from_message(bad, WIDTH, HEIGHT)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -193,3 +236,9 @@ def test_camera_of_another_frame_or_size_is_refused():
         calibrations.camera_of("depth", 640, 480)
     with pytest.raises(CameraError, match="320x240.*640x480"):
         calibrations.camera_of("optical", 320, 240)
+
+
+def test_a_rectified_image_has_the_intrinsics_of_p_and_no_distortion():
+    camera = camera_from_info(info(d=np.array([0.1, 0.0, 0.0, 0.0, 0.0])), rectified=True)
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (480.0, 490.0, 318.0, 238.0)
+    assert camera.distortion == ()

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from hand_perception.parameters import NodeParameters, ParameterError
+from hand_perception.parameters import (
+    NodeParameters,
+    ParameterError,
+    read_parameter_file,
+    split_qos_overrides,
+)
 
 SHIPPED = Path(__file__).parent.parent / "config" / "hands.yaml"
 
@@ -51,6 +56,11 @@ def test_whole_numbers_serve_as_floats():
         ({"compressed": "yes"}, "compressed must be bool"),
         ({"threads": 2.0}, "threads must be int"),
         ({"model": ""}, "model must not be empty"),
+        ({"hand_length_m": 0.05}, "hand_length_m must be 0 or from 0.09"),
+        ({"cameras": [1]}, "cameras must hold names"),
+        ({"cameras": "left"}, "cameras must be tuple"),
+        ({"cameras": ["a", "a"]}, "cameras names one twice"),
+        ({"cameras": ["a", "b"], "image_topic": "/image"}, "image_topic must be a relative name"),
         ({"scor_threshold": 0.5}, "unknown parameter 'scor_threshold'"),
     ],
 )
@@ -72,6 +82,26 @@ def test_files_of_another_layout_are_refused(tmp_path, text, complaint):
     with pytest.raises(ParameterError, match=complaint) as caught:
         NodeParameters.from_yaml(write(tmp_path, text))
     assert "\n" not in str(caught.value)
+
+
+def test_nested_names_and_qos_overrides(tmp_path):
+    path = write(
+        tmp_path,
+        "/**: {ros__parameters: {model: a, qos_overrides: {/image: {subscription: "
+        "{reliability: reliable, depth: 3}}}}}\n",
+    )
+    own, overrides = split_qos_overrides(read_parameter_file(path))
+    assert own == {"model": "a"}
+    assert overrides == {
+        "qos_overrides./image.subscription.reliability": "reliable",
+        "qos_overrides./image.subscription.depth": 3,
+    }
+    assert NodeParameters.from_yaml(path).model == "a"
+
+
+def test_one_empty_name_stands_for_no_camera():
+    assert NodeParameters(cameras=[""]).cameras == ()
+    assert NodeParameters(cameras=["left", "right"]).cameras == ("left", "right")
 
 
 def test_missing_file_is_refused(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 import hand_perception
-from hand_perception.node import MARKERS, OUTPUTS, input_topics
 from hand_perception.parameters import NodeParameters
+from hand_perception.topics import MARKERS, OUTPUTS, SERVICES, camera_inputs
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
@@ -32,7 +32,8 @@ def test_every_message_is_generated_and_every_type_is_a_dependency():
     assert sorted(listed) == sorted(path.stem for path in (ROOT / "msg").glob("*.msg"))
     depends = {element.text for element in PACKAGE if element.tag.endswith("depend")}
     types = [output.type_name for output in OUTPUTS]
-    types += [name for _, name in input_topics(NodeParameters())]
+    types += [service.type_name for service in SERVICES]
+    types += [camera_inputs(NodeParameters()).image.type_name]
     for package in {name.split("/")[0] for name in types} - {"hand_perception"}:
         assert package in depends
 

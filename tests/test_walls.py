@@ -34,7 +34,8 @@ CORE = ("errors", "hands", "geometry", "imaging", "template", "smoothing", "trac
 CORE += ("postprocess", "articulation", "retargeting", "reconstructor", "runtime", "depth")
 CORE += ("uncertainty",)
 FRONT_ENDS = ("ros", "dds", "demo", "node", "worker", "messages", "cli", "predict", "evaluation")
-FRONT_ENDS += ("articulation_messages",)
+FRONT_ENDS += ("articulation_messages", "camera_pipeline", "depth_matching", "publishing")
+FRONT_ENDS += ("complaints", "snapshot", "topics", "parameters", "frames", "markers")
 LABORATORY = ("models", "training", "synthesis", "data", "export")
 # Modules of a running system: its nodes, its commands and what judges it.
 DEPLOYED = ("reconstructor", "predict", "messages", "worker", "node", "dds.node", "dds.command")

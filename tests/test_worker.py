@@ -8,7 +8,7 @@ from bright_square import BrightSquare, picture
 
 from hand_perception.errors import ImageError
 from hand_perception.hands import Camera, Reconstruction
-from hand_perception.worker import Frame, Worker
+from hand_perception.worker import Frame, Picture, Stream, Worker
 
 IMAGE = np.zeros((24, 32, 3), np.uint8)
 CAMERA = Camera.assumed(32, 24)
@@ -39,11 +39,12 @@ class Immediate:
 
 class Sink:
     def __init__(self) -> None:
-        self.stamps, self.errors = [], []
+        self.stamps, self.errors, self.results = [], [], []
         self.arrived = threading.Semaphore(0)
 
-    def deliver(self, frame, result, camera):
+    def deliver(self, frame, picture, result):
         self.stamps.append(frame.stamp_ns)
+        self.results.append(result)
         self.arrived.release()
 
     def fail(self, frame, error):
@@ -54,26 +55,49 @@ class Sink:
         assert self.arrived.acquire(timeout=PATIENCE)
 
 
-def frame(stamp: int, decode=lambda: (IMAGE, CAMERA)) -> Frame:
+def frame(stamp: int, decode=lambda: Picture(IMAGE, CAMERA)) -> Frame:
     return Frame(stamp, "optical", decode)
+
+
+def start(reconstructor, sink, **options) -> tuple[Worker, Stream]:
+    worker = Worker(reconstructor)
+    return worker, worker.stream(sink.deliver, sink.fail, **options)
 
 
 def test_newest_frame_wins_and_the_rest_is_counted():
     gate, sink = Gate(), Sink()
-    worker = Worker(gate, sink.deliver, sink.fail)
-    worker.submit(frame(1))
+    worker, stream = start(gate, sink)
+    stream.submit(frame(1))
     assert gate.entered.acquire(timeout=PATIENCE)
     for stamp in (2, 3, 4):  # while the first is at work
-        worker.submit(frame(stamp))
+        stream.submit(frame(stamp))
     gate.open.release(2)
     sink.wait()
     sink.wait()
     worker.stop()
-    statistics = worker.statistics()
+    statistics = stream.statistics()
     assert sink.stamps == [1, 4]
     assert (statistics.received, statistics.processed, statistics.dropped) == (4, 2, 2)
     assert statistics.stage_ms["detector"] == 2.0
-    assert {"decode", "tracking", "publish", "total"} <= set(statistics.stage_ms)
+    assert {"decode", "refine", "tracking", "publish", "total"} <= set(statistics.stage_ms)
+
+
+def test_cameras_take_turns_and_each_gets_its_newest_frame():
+    gate, sink = Gate(), Sink()
+    worker = Worker(gate)
+    busy, quiet = (worker.stream(sink.deliver, sink.fail) for _ in range(2))
+    busy.submit(frame(1))
+    assert gate.entered.acquire(timeout=PATIENCE)
+    for stamp in (2, 3, 4):  # one camera never rests, the other sends now and then
+        busy.submit(frame(stamp))
+    quiet.submit(frame(10))
+    quiet.submit(frame(11))
+    gate.open.release(3)
+    for _ in range(3):
+        sink.wait()
+    worker.stop()
+    assert sink.stamps == [1, 11, 4]
+    assert (busy.statistics().dropped, quiet.statistics().dropped) == (2, 1)
 
 
 def test_errors_of_one_frame_spare_the_next():
@@ -84,16 +108,16 @@ def test_errors_of_one_frame_spare_the_next():
         raise ZeroDivisionError
 
     sink = Sink()
-    worker = Worker(Immediate(), sink.deliver, sink.fail)
+    worker, stream = start(Immediate(), sink)
     for number, decode in enumerate((truncated, bug)):
-        worker.submit(frame(number, decode))
+        stream.submit(frame(number, decode))
         sink.wait()
-    worker.submit(frame(9))
+    stream.submit(frame(9))
     sink.wait()
     worker.stop()
     assert [type(error) for error in sink.errors] == [ImageError, ZeroDivisionError]
     assert sink.stamps == [9]
-    assert worker.statistics().failed == 2
+    assert stream.statistics().failed == 2
 
 
 def test_an_error_while_delivering_is_a_failed_frame():
@@ -102,18 +126,20 @@ def test_an_error_while_delivering_is_a_failed_frame():
     def deliver(*_):
         raise OSError("network is down")
 
-    worker = Worker(Immediate(), deliver, sink.fail)
-    worker.submit(frame(1))
+    worker = Worker(Immediate())
+    stream = worker.stream(deliver, sink.fail)
+    stream.submit(frame(1))
     sink.wait()
     worker.stop()
     assert isinstance(sink.errors[0], OSError)
-    assert worker.statistics().processed == 0
+    assert stream.statistics().processed == 0
 
 
 def test_stop_is_idempotent_also_from_within():
     sink = Sink()
-    worker = Worker(Immediate(), lambda *_: worker.stop() or sink.arrived.release(), sink.fail)
-    worker.submit(frame(1))
+    worker = Worker(Immediate())
+    stream = worker.stream(lambda *_: worker.stop() or sink.arrived.release(), sink.fail)
+    stream.submit(frame(1))
     sink.wait()
     worker.stop()
     worker.stop()
@@ -122,45 +148,42 @@ def test_stop_is_idempotent_also_from_within():
 
 def test_rate_limit_holds_frames_back():
     sink = Sink()
-    worker = Worker(Immediate(), sink.deliver, sink.fail, max_rate=0.001)
+    worker, stream = start(Immediate(), sink, max_rate=0.001)
     for stamp in range(5):
-        worker.submit(frame(stamp))
+        stream.submit(frame(stamp))
     sink.wait()
     worker.stop()
     assert sink.stamps == [0]
-    assert worker.statistics().skipped == 4
+    assert stream.statistics().skipped == 4
 
 
-def test_tracker_sees_the_hands_and_the_stamp_in_seconds():
+def test_hands_are_refined_before_they_are_tracked_by_the_stamp_in_seconds():
     sink, seen = Sink(), []
 
+    def refine(frame, picture, hands):
+        seen.append((frame.stamp_ns, picture.camera))
+        return [replace(hand, score=0.7) for hand in hands]
+
     def tracker(hands, stamp):
-        seen.append(stamp)
+        seen.append((stamp, [hand.score for hand in hands]))
         return [replace(hand, track_id=5) for hand in hands]
 
-    results = []
-
-    def deliver(frame, result, camera):
-        results.append(result)
-        sink.deliver(frame, result, camera)
-
-    worker = Worker(BrightSquare(), deliver, sink.fail, tracker=tracker)
+    worker, stream = start(BrightSquare(), sink, refine=refine, tracker=tracker)
     camera = Camera(100, 100, 50, 50, 100, 100)
-    worker.submit(frame(2_500_000_000, lambda: (picture(100, 100, (50, 50)), camera)))
+    stream.submit(frame(2_500_000_000, lambda: Picture(picture(100, 100, (50, 50)), camera)))
     sink.wait()
     worker.stop()
-    assert seen == [2.5]
-    assert [hand.track_id for hand in results[0].hands] == [5]
-    assert worker.statistics().hands == 1
+    assert seen == [(2_500_000_000, camera), (2.5, [0.7])]
+    assert [(hand.track_id, hand.score) for hand in sink.results[0].hands] == [(5, 0.7)]
+    assert stream.statistics().hands == 1
 
 
 def test_statistics_are_a_snapshot():
     sink = Sink()
-    worker = Worker(Immediate(), sink.deliver, sink.fail)
-    before = worker.statistics()
-    worker.submit(frame(1))
+    worker, stream = start(Immediate(), sink)
+    before = stream.statistics()
+    stream.submit(frame(1))
     sink.wait()
     worker.stop()
-    assert replace(before) == before
     assert before.received == 0
-    assert worker.statistics().received == 1
+    assert stream.statistics().received == 1

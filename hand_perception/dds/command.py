@@ -5,19 +5,26 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hand_perception.dds.network import (
     DISTROS,
     domain_id_from_environment,
     localhost_from_environment,
+    peers_from_environment,
 )
 from hand_perception.dds.stop import stop_on_signals
 from hand_perception.errors import HandPerceptionError
-from hand_perception.node import NODE_NAME, ReconstructorWithTopology, load_reconstructor
-from hand_perception.parameters import NodeParameters
+from hand_perception.node import ReconstructorWithTopology, load_reconstructor
+from hand_perception.parameters import (
+    NodeParameters,
+    read_assignments,
+    read_parameter_file,
+    split_qos_overrides,
+)
+from hand_perception.topics import NODE_NAME
 
 if TYPE_CHECKING:
     from hand_perception.dds.participant import Participant
@@ -80,6 +87,13 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         help="loopback only (as ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST says)",
     )
     network.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a machine that multicast does not reach (ROS_STATIC_PEERS); may be repeated",
+    )
+    network.add_argument(
         "--distro", choices=DISTROS, default="jazzy", help="ROS 2 version of the others"
     )
     network.add_argument("--namespace", default="/", help="of the node and its topics")
@@ -95,14 +109,15 @@ def run_node(
     """Serve until SIGINT or SIGTERM. Raises HandPerceptionError on bad parameters or models."""
     if args.frontend == "ros":
         return _run_ros_node(args)
-    parameters = NodeParameters.from_yaml(args.params) if args.params else NodeParameters()
-    parameters = parameters.with_assignments(args.param)
+    values = read_parameter_file(args.params) if args.params else {}
+    values, overrides = split_qos_overrides({**values, **read_assignments(args.param)})
+    parameters = NodeParameters().changed(values)
     from hand_perception.dds.node import serve
 
     start_logging()
     stop = stop_on_signals()
     reconstructor = load(parameters)
-    with make_participant(NODE_NAME, args) as participant:
+    with make_participant(NODE_NAME, args, overrides) as participant:
         serve(participant, parameters, reconstructor, stop)
     return 0
 
@@ -122,6 +137,8 @@ def _run_ros_node(args: argparse.Namespace) -> int:
         os.environ["ROS_LOCALHOST_ONLY"] = "1"
     elif args.localhost:
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    if args.peer:
+        os.environ["ROS_STATIC_PEERS"] = ";".join(args.peer)
     return main(ros_arguments(args), autostart=True)
 
 
@@ -149,9 +166,12 @@ def run_camera(args: argparse.Namespace) -> int:
     return 0
 
 
-def make_participant(name: str, args: argparse.Namespace) -> Participant:
-    """A Participant by the network arguments and ROS's environment variables."""
+def make_participant(
+    name: str, args: argparse.Namespace, qos_overrides: Mapping[str, Any] | None = None
+) -> Participant:
+    """A Participant by the network arguments, ROS's environment variables and QoS parameters."""
     from hand_perception.dds.participant import Participant
+    from hand_perception.dds.qos import QosOverrides
 
     domain_id = args.domain_id if args.domain_id is not None else domain_id_from_environment()
     return Participant(
@@ -159,8 +179,10 @@ def make_participant(name: str, args: argparse.Namespace) -> Participant:
         args.namespace,
         domain_id=domain_id,
         localhost=args.localhost or localhost_from_environment(),
+        peers=args.peer or peers_from_environment(),
         distro=args.distro,
         remaps=_remaps(args.remap),
+        qos_overrides=QosOverrides(qos_overrides),
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from xml.sax.saxutils import quoteattr
 
 from hand_perception.errors import HandPerceptionError
 
@@ -19,23 +21,28 @@ _LOOPBACK = (
     '<Interfaces><NetworkInterface name="lo" multicast="false"/></Interfaces>'
     "<AllowMulticast>false</AllowMulticast>"
 )
-# Without multicast, participants look for each other on the ports of the first indices.
-_LOOPBACK_DISCOVERY = """
+# Participants are looked for at each peer on the ports of the first indices; without multicast
+# this is the only way.
+_PEERS = """
     <Discovery>
         <ParticipantIndex>auto</ParticipantIndex>
         <MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>
-        <Peers><Peer address="127.0.0.1"/></Peers>
+        <Peers>{peers}</Peers>
     </Discovery>
 """
 
 
-def configuration(localhost: bool) -> str:
+def configuration(localhost: bool, peers: Sequence[str] = ()) -> str:
     """Cyclone DDS's configuration.
 
-    What the user has put into CYCLONEDDS_URI overrides it, except that loopback stays loopback.
+    peers: addresses of machines that multicast does not reach. What the user has put into
+    CYCLONEDDS_URI overrides it, except that loopback stays loopback.
     """
     body = _SIZES.format(general=_LOOPBACK if localhost else "")
-    body += _LOOPBACK_DISCOVERY if localhost else ""
+    peers = ["127.0.0.1"] if localhost else list(peers)
+    if peers:
+        listed = "".join(f"<Peer address={quoteattr(peer)}/>" for peer in peers)
+        body += _PEERS.format(peers=listed)
     ours = f'<CycloneDDS><Domain id="any">{body}</Domain></CycloneDDS>'
     user = os.environ.get("CYCLONEDDS_URI")
     return f"{ours},{user}" if user and not localhost else ours
@@ -53,3 +60,9 @@ def localhost_from_environment() -> bool:
     """ROS_LOCALHOST_ONLY=1 (Humble) or ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST (Iron on)."""
     discovery_range = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper()
     return os.environ.get("ROS_LOCALHOST_ONLY") == "1" or discovery_range == "LOCALHOST"
+
+
+def peers_from_environment() -> list[str]:
+    """ROS_STATIC_PEERS (Iron on): addresses between semicolons."""
+    text = os.environ.get("ROS_STATIC_PEERS", "")
+    return [peer.strip() for peer in text.split(";") if peer.strip()]

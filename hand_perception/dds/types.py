@@ -34,17 +34,31 @@ def dds_type(store: Typestore, name: str) -> type[IdlStruct]:
     return _dds_type(store, name, {})
 
 
+def dds_name(name: str) -> str:
+    """std_msgs/msg/Header is std_msgs::msg::dds_::Header_ on the wire."""
+    package, group, kind = name.split("/")
+    return f"{package}::{group}::dds_::{kind}_"
+
+
+def dds_fields(store: Typestore, name: str) -> dict[str, Any]:
+    """The fields of a message with their DDS types."""
+    return _dds_fields(store, name, {})
+
+
 def _dds_type(store: Typestore, name: str, made: dict[str, type[IdlStruct]]) -> type[IdlStruct]:
     if name not in made:
-        package, _, kind = name.split("/")
-        fields = {
-            field: _dds_field(store, description, made)
-            for field, description in store.fielddefs[name][1]
-        }
-        # rosidl fills empty messages likewise.
-        fields = fields or {"structure_needs_at_least_one_member": idl.uint8}
-        made[name] = make_idl_struct(f"{kind}_", f"{package}::msg::dds_::{kind}_", fields)
+        fields = _dds_fields(store, name, made)
+        made[name] = make_idl_struct(f"{name.split('/')[-1]}_", dds_name(name), fields)
     return made[name]
+
+
+def _dds_fields(store: Typestore, name: str, made: dict[str, type[IdlStruct]]) -> dict[str, Any]:
+    fields = {
+        field: _dds_field(store, description, made)
+        for field, description in store.fielddefs[name][1]
+    }
+    # rosidl fills empty messages likewise.
+    return fields or {"structure_needs_at_least_one_member": idl.uint8}
 
 
 def _dds_field(store: Typestore, description: Any, made: dict[str, type[IdlStruct]]) -> Any:

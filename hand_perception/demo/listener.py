@@ -15,7 +15,7 @@ from hand_perception.dds.participant import BEST_EFFORT, LATCHED, RELIABLE, Part
 from hand_perception.frames import camera_from_info
 from hand_perception.hands import Camera, Hand
 from hand_perception.messages import hands_of, nanoseconds_of
-from hand_perception.node import DIAGNOSTICS, KEYPOINTS, MESH, TF, TOPOLOGY
+from hand_perception.topics import DIAGNOSTICS, KEYPOINTS, MESH, TF, TOPOLOGY
 
 _IMAGE = ("/image/compressed", "sensor_msgs/msg/CompressedImage")
 _INFO = ("/camera_info", "sensor_msgs/msg/CameraInfo")

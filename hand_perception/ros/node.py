@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import wraps
 from typing import Any
@@ -22,6 +22,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -36,16 +37,14 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from hand_perception.errors import HandPerceptionError
 from hand_perception.node import (
-    NODE_NAME,
-    OUTPUTS,
+    TICK_PERIOD,
     HandNode,
-    Output,
     ReconstructorWithTopology,
-    input_topics,
     load_reconstructor,
 )
 from hand_perception.parameters import NodeParameters, ParameterError
-from hand_perception.ros.types import TYPES
+from hand_perception.ros.types import TYPES, message_class, service_class
+from hand_perception.topics import NODE_NAME, SERVICES, Input, Output, Service, node_outputs
 
 # Depth 1: the newest image is the one to work on.
 _INPUT_QOS = QoSProfile(
@@ -92,10 +91,14 @@ class HandPerceptionNode(LifecycleNode):
         self._reconstructor = None
         self._core: HandNode | None = None
         self._outputs: dict[Output, Any] = {}
-        self._inputs: list = []
-        self._diagnostics_timer = None
+        self._inputs: dict[Input, Any] = {}
+        self._timer = None
         for spec in fields(NodeParameters):
-            self.declare_parameter(spec.name, spec.default, _descriptor(spec))
+            if not self.has_parameter(spec.name):  # use_sim_time is every node's
+                self.declare_parameter(spec.name, _declared(spec.default), _descriptor(spec))
+        for service in SERVICES:
+            kind = service_class(service.type_name)
+            self.create_service(kind, service.name, self._answer_to(service))
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._take_parameters)
 
@@ -105,10 +108,12 @@ class HandPerceptionNode(LifecycleNode):
     def on_configure(self, state: State) -> TransitionCallbackReturn:
         parameters = self._snapshot()
         self.get_logger().info(f"loading model {parameters.model}")
+        # All or nothing: a failed configuration leaves no publisher behind.
+        kinds = {o: message_class(o.type_name) for o in node_outputs(parameters)}
         self._reconstructor = self._load(parameters)
-        for output in OUTPUTS:
+        for output, kind in kinds.items():
             self._outputs[output] = self.create_lifecycle_publisher(
-                TYPES.find(output.type_name),
+                kind,
                 output.topic,
                 _output_qos(output),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
@@ -130,24 +135,10 @@ class HandPerceptionNode(LifecycleNode):
             self.get_logger(),
             now_ns=lambda: self.get_clock().now().nanoseconds,
         )
-        (image_topic, image_type), (info_topic, info_type) = input_topics(parameters)
-        for topic, type_name, callback in (
-            (info_topic, info_type, self._core.on_camera_info),
-            (image_topic, image_type, self._core.on_image),
-        ):
-            self._inputs.append(
-                self.create_subscription(
-                    TYPES.find(type_name),
-                    topic,
-                    callback,
-                    _INPUT_QOS,
-                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-                )
-            )
-        self._diagnostics_timer = self.create_timer(
-            parameters.diagnostics_period, self._core.publish_diagnostics
-        )
-        self.get_logger().info(f"active on {self.resolve(image_topic)}")
+        # By the wall's clock: a simulated one may stand still, and that is worth a diagnostic.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(TICK_PERIOD, self._core.tick, clock=steady)
+        self.get_logger().info(f"active on {self._core.image_topics}")
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: State) -> TransitionCallbackReturn:
@@ -175,12 +166,11 @@ class HandPerceptionNode(LifecycleNode):
 
     def _stop(self) -> None:
         """End inputs and inference; may be called in any state, any number of times."""
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs.clear()
-        if self._diagnostics_timer is not None:
-            self.destroy_timer(self._diagnostics_timer)
-            self._diagnostics_timer = None
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self._timer = None
+        for source in list(self._inputs):
+            self.unsubscribe(source)
         if self._core is not None:
             self._core.stop()
             self._core = None
@@ -201,10 +191,37 @@ class HandPerceptionNode(LifecycleNode):
     def has_listener(self, output: Output) -> bool:
         return self.context.ok() and self._outputs[output].get_subscription_count() > 0
 
+    def subscribe(self, source: Input, callback: Callable[[Any], None]) -> None:
+        self._inputs[source] = self.create_subscription(
+            message_class(source.type_name),
+            source.topic,
+            callback,
+            _INPUT_QOS,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def unsubscribe(self, source: Input) -> None:
+        self.destroy_subscription(self._inputs.pop(source))
+
     def resolve(self, topic: str) -> str:
         return self.resolve_topic_name(topic)
 
+    # -- services ----------------------------------------------------------------------------
+
+    def _answer_to(self, service: Service) -> Callable[[Any, Any], Any]:
+        def answer(request: Any, response: Any) -> Any:
+            if self._core is None:
+                response.message = "the node is not active: configure and activate it first"
+            else:
+                response.success, response.message = self._core.call(service, request)
+            return response
+
+        return answer
+
     # -- parameters --------------------------------------------------------------------------
+
+    def change_parameters(self, values: Mapping[str, Any]) -> None:
+        self.set_parameters([Parameter(name, value=value) for name, value in values.items()])
 
     def _snapshot(self) -> NodeParameters:
         names = [spec.name for spec in fields(NodeParameters)]
@@ -230,8 +247,13 @@ class HandPerceptionNode(LifecycleNode):
 
 def _own(changes: list[Parameter]) -> dict[str, Any]:
     """Those of the parameters that are ours; others are ROS's (use_sim_time, QoS overrides)."""
-    names = {spec.name for spec in fields(NodeParameters)}
+    names = {spec.name for spec in fields(NodeParameters)} - {"use_sim_time"}
     return {change.name: change.value for change in changes if change.name in names}
+
+
+def _declared(default: Any) -> Any:
+    """ROS cannot tell of what an empty list is: one empty name stands for none."""
+    return [""] if default == () else default
 
 
 def _descriptor(spec: Any) -> ParameterDescriptor:
@@ -256,8 +278,13 @@ def _output_qos(output: Output) -> QoSProfile:
     )
 
 
-def main(arguments: list[str] | None = None, *, autostart: bool = False) -> int:
-    """Spin the node until a signal. autostart: configure and activate at once.
+def main(
+    arguments: list[str] | None = None,
+    *,
+    autostart: bool = False,
+    load: Callable[[NodeParameters], ReconstructorWithTopology] = load_reconstructor,
+) -> int:
+    """Spin the node until a signal. autostart: configure and activate at once. load: see the node.
 
     Returns 1 when it should start by itself and could not.
     """
@@ -266,7 +293,7 @@ def main(arguments: list[str] | None = None, *, autostart: bool = False) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     rclpy.init(args=arguments)
-    node = HandPerceptionNode()
+    node = HandPerceptionNode(load)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:

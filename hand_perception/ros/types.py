@@ -6,8 +6,9 @@ import array
 from functools import cache
 
 import numpy as np
-from rosidl_runtime_py.utilities import get_message
+from rosidl_runtime_py.utilities import get_message, get_service
 
+from hand_perception.errors import HandPerceptionError
 from hand_perception.messages import MessageTypes
 
 
@@ -19,4 +20,21 @@ def _sequence(values: np.ndarray) -> array.array:
     return sequence
 
 
-TYPES = MessageTypes(find=cache(get_message), sequence=_sequence)
+class InterfaceError(HandPerceptionError):
+    """A message package that is not installed."""
+
+
+@cache
+def message_class(name: str) -> type:
+    """By a name such as "std_msgs/msg/Header". Raises InterfaceError."""
+    try:
+        return get_message(name)
+    except ModuleNotFoundError as error:
+        package = name.partition("/")[0]
+        raise InterfaceError(
+            f"{name} is not installed: install ros-$ROS_DISTRO-{package.replace('_', '-')}"
+        ) from error
+
+
+service_class = cache(get_service)
+TYPES = MessageTypes(find=message_class, sequence=_sequence)

@@ -1,0 +1,320 @@
+"""One camera's way through the node: its messages in, its results out, its state of health."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from hand_perception import messages
+from hand_perception.complaints import Complaints
+from hand_perception.depth import (
+    HandLength,
+    HandLengthEstimator,
+    refine_with_depth,
+    scale_to_hand_length,
+)
+from hand_perception.depth_matching import DepthMatcher
+from hand_perception.errors import CameraError, HandPerceptionError
+from hand_perception.frames import (
+    Calibrations,
+    depth_from_message,
+    image_from_compressed,
+    image_from_message,
+)
+from hand_perception.hands import Camera, Hand, Reconstruction
+from hand_perception.messages import MessageTypes, Status
+from hand_perception.parameters import NodeParameters
+from hand_perception.publishing import HandPublisher, Sink
+from hand_perception.snapshot import Snapshot
+from hand_perception.template import Template
+from hand_perception.topics import NODE_NAME, camera_inputs
+from hand_perception.tracking import HandTracker, TrackerParameters
+from hand_perception.uncertainty import monocular_covariance
+from hand_perception.worker import Frame, Picture, Statistics, Worker
+
+# An image older than the last one by less than this came late over the network: it is passed
+# over. By more, time has jumped: a bag was started again.
+_DISORDER_NS = 100_000_000
+# A measurement of the hand's length gives up after so many seconds.
+MEASURING_PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all cameras of a node share. identity: of the network. resolve: a topic's full name."""
+
+    types: MessageTypes
+    topology: Template
+    identity: str
+    log: Any
+    resolve: Callable[[str], str]
+
+
+class CameraPipeline:
+    """Callbacks (``on_...``) may come from any one thread; results leave from the worker's."""
+
+    def __init__(
+        self,
+        camera: str,
+        parameters: NodeParameters,
+        worker: Worker,
+        sink: Sink,
+        surroundings: Surroundings,
+    ) -> None:
+        self.camera = camera
+        self.inputs = camera_inputs(parameters, camera)
+        self.last: Snapshot | None = None
+        self._parameters = parameters
+        self._types = surroundings.types
+        self._topology = surroundings.topology
+        self._identity = surroundings.identity
+        self._log = surroundings.log
+        self._resolve = surroundings.resolve
+        complaints = self._complaints = Complaints(self._log)
+        self.publisher = HandPublisher(
+            camera, parameters, self._types, sink, self._topology, complaints
+        )
+        self._calibrations = Calibrations(parameters.rectified)
+        self._assumed: str | None = None
+        self._matcher = DepthMatcher(self._submit, parameters.depth_tolerance)
+        self._with_depth = 0
+        self._last_stamp_ns: int | None = None
+        self._time_jumps = 0
+        self._last_arrival: float | None = None
+        self._lost = False
+        self._estimator: HandLengthEstimator | None = None
+        self._measuring_since = 0.0
+        self._measured: HandLength | None = None
+        self._stream = worker.stream(
+            self._deliver,
+            lambda frame, error: complaints.add(error),
+            refine=self._refine,
+            tracker=_tracker(parameters),
+            score_threshold=parameters.score_threshold,
+            max_rate=parameters.max_rate,
+        )
+
+    @property
+    def parameters(self) -> NodeParameters:
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, parameters: NodeParameters) -> None:
+        """Takes those that may change while the node is active."""
+        if _tracker_parameters(parameters) != _tracker_parameters(self._parameters):
+            self._stream.tracker = _tracker(parameters)
+        self._parameters = self.publisher.parameters = parameters
+        self._stream.score_threshold = parameters.score_threshold
+        self._stream.max_rate = parameters.max_rate
+        self._matcher.tolerance_s = parameters.depth_tolerance
+
+    def statistics(self) -> Statistics:
+        return self._stream.statistics()
+
+    # -- inputs ------------------------------------------------------------------------------
+
+    def on_info(self, info: Any) -> None:
+        try:
+            camera = self._calibrations.update(info)
+        except CameraError as error:
+            self._complaints.add(error, "camera_info")
+        else:
+            if camera is not None:
+                size = f"{camera.width}x{camera.height}"
+                lens = camera.distortion_model or "no distortion"
+                frame = info.header.frame_id
+                self._log.info(f"CameraInfo of {frame!r}: {size}, fx {camera.fx:.1f}, {lens}")
+
+    def on_image(self, message: Any) -> None:
+        """Takes an Image or a CompressedImage, as the parameters say."""
+        self._last_arrival = time.monotonic()
+        stamp_ns = messages.nanoseconds_of(message.header.stamp)
+        if self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns:
+            back_ns = self._last_stamp_ns - stamp_ns
+            if back_ns < _DISORDER_NS:
+                return
+            self._time_jumps += 1
+            self._matcher.clear()
+            # The tracker sees the same from the stamps and starts anew.
+            self._log.warning(f"time jumped back by {back_ns / 1e9:.1f} s: all tracks are ended")
+        self._last_stamp_ns = stamp_ns
+        if self.inputs.depth is None:
+            self._submit(message, None)
+        else:
+            self._matcher.on_image(message)
+
+    def on_depth(self, message: Any) -> None:
+        self._matcher.on_depth(message)
+
+    def _submit(self, message: Any, depth: Any) -> None:
+        stamp_ns = messages.nanoseconds_of(message.header.stamp)
+        decode = partial(self._decode, message, depth)
+        self._stream.submit(Frame(stamp_ns, message.header.frame_id, decode))
+
+    def _decode(self, message: Any, depth: Any) -> Picture:
+        read = image_from_compressed if self._parameters.compressed else image_from_message
+        image = read(message)
+        height, width = image.shape[:2]
+        camera = self._camera_of(message.header.frame_id, width, height)
+        picture = Picture(image, camera)
+        if depth is None:
+            return picture
+        # Without a scale in the picture a distance in metres cannot be compared with it.
+        if not camera.metric:
+            return picture
+        try:
+            return replace(picture, depth=depth_from_message(depth, width, height))
+        except HandPerceptionError as error:  # the hands are worth something without it
+            self._complaints.add(error, "depth")
+            return picture
+
+    def _camera_of(self, frame: str, width: int, height: int) -> Camera:
+        if self._calibrations:
+            self._assumed = None
+            return self._calibrations.camera_of(frame, width, height)
+        fov = self._parameters.assumed_horizontal_fov
+        if self._assumed is None:
+            self._assumed = f"no CameraInfo yet, a {fov:g} degree lens is assumed: not metric"
+            self._log.warning(self._assumed)
+        return Camera.assumed(width, height, fov)
+
+    # -- in the worker's thread --------------------------------------------------------------
+
+    def _refine(self, frame: Frame, picture: Picture, hands: list[Hand]) -> list[Hand]:
+        """The hands at their measured distance or size, as far as either is known."""
+        self._with_depth += picture.depth is not None
+        estimator = self._estimator
+        # While the length is measured the one known so far must not take part.
+        length = 0.0 if estimator is not None else self._parameters.hand_length_m
+        out = [self._placed(hand, picture, length) for hand in hands]
+        if estimator is not None and picture.depth is not None:
+            for hand in out:
+                estimator.add(hand, frame.stamp_ns / 1e9)
+            self._measured = estimator.measurement()
+        return out
+
+    def _placed(self, hand: Hand, picture: Picture, length_m: float) -> Hand:
+        camera, topology = picture.camera, self._topology
+        if length_m:
+            hand = scale_to_hand_length(hand, length_m, camera, topology)
+        elif camera.metric and hand.position_covariance is None:
+            covariance = monocular_covariance(hand.keypoints3d, hand.keypoints2d, camera)
+            hand = replace(hand, position_covariance=covariance)
+        if picture.depth is None:
+            return hand
+        return refine_with_depth(hand, picture.depth, camera, topology, keep_size=length_m > 0)
+
+    def _deliver(self, frame: Frame, picture: Picture, result: Reconstruction) -> None:
+        self.last = Snapshot(frame.stamp_ns, frame.frame_id, picture, result)
+        header = messages.header(self._types, frame.stamp_ns, frame.frame_id)
+        self.publisher.publish(header, result.hands, picture)
+
+    # -- the hand's length -------------------------------------------------------------------
+
+    def start_measuring(self) -> None:
+        self._measured = None
+        self._measuring_since = time.monotonic()
+        self._estimator = HandLengthEstimator(self._topology)
+
+    @property
+    def measuring(self) -> bool:
+        return self._estimator is not None
+
+    def measurement(self) -> HandLength | None:
+        """The length, once, when it is known; a measurement that lasts too long is given up."""
+        if self._estimator is None:
+            return None
+        overdue = time.monotonic() - self._measuring_since > MEASURING_PATIENCE
+        if self._measured is None and not overdue:
+            return None
+        self._estimator = None
+        if self._measured is None:
+            self._complaints.add(
+                f"no hand was measured within {MEASURING_PATIENCE:g} s: hold an open hand, palm or "
+                "back to the camera, where the depth image is whole",
+                "hand length",
+            )
+        return self._measured
+
+    # -- health ------------------------------------------------------------------------------
+
+    def tick(self, subscribed: bool) -> None:
+        """Every tenth of a second or so. subscribed: whether images are asked for."""
+        self._matcher.release_overdue()
+        if not subscribed:
+            # Nothing was to come; the camera is judged anew when it is listened to again.
+            self._last_arrival, self._lost = None, False
+            return
+        if self._last_arrival is None:
+            return
+        silence = time.monotonic() - self._last_arrival
+        lost = silence > self._parameters.camera_timeout
+        topic = self._resolve(self.inputs.image.topic)
+        if lost and not self._lost:
+            self._log.warning(f"no image on {topic} for {silence:.1f} s: is the camera running?")
+        elif self._lost and not lost:
+            self._log.info(f"images on {topic} are back")
+        self._lost = lost
+
+    def statuses(self, resting: str | None) -> list[Status]:
+        """Of input and inference. resting: why no image is asked for, if so."""
+        statistics = self._stream.statistics()
+        inputs = self.inputs
+        image_topic = self._resolve(inputs.image.topic)
+        level, text = "OK", "images arrive"
+        if self._assumed:
+            level, text = "WARN", self._assumed
+        if resting:
+            level, text = "OK", resting
+        elif statistics.received == 0:
+            level, text = "WARN", f"no image on {image_topic} yet"
+        elif self._lost and self._last_arrival is not None:
+            silence = time.monotonic() - self._last_arrival
+            level, text = "ERROR", f"no image on {image_topic} for {silence:.1f} s"
+        error = self._complaints.recent()
+        if error:
+            level, text = "ERROR", error
+        values = {
+            "image topic": image_topic,
+            "camera_info topic": self._resolve(inputs.info.topic),
+            "depth topic": self._resolve(inputs.depth.topic) if inputs.depth else "none",
+            "camera": "calibrated" if self._calibrations else "assumed",
+            "received": statistics.received,
+            "failed": statistics.failed,
+            "dropped (newer image came)": statistics.dropped,
+            "skipped (max_rate)": statistics.skipped,
+            "with depth": self._with_depth,
+            "jumps back in time": self._time_jumps,
+            "age at start (ms)": statistics.input_age_ms,
+        }
+        suffix = f" {self.camera}" if self.camera else ""
+        return [
+            Status(f"{NODE_NAME}: input{suffix}", level, text, values),
+            self._inference_status(statistics, suffix),
+        ]
+
+    def _inference_status(self, statistics: Statistics, suffix: str) -> Status:
+        values = {
+            "model": self._identity,
+            "rate (Hz)": statistics.rate,
+            "processed": statistics.processed,
+            "hands": statistics.hands,
+            "latency from stamp (ms)": statistics.latency_ms,
+            **{f"{stage} (ms)": ms for stage, ms in statistics.stage_ms.items()},
+        }
+        text = f"{statistics.rate:.1f} images per second"
+        return Status(f"{NODE_NAME}: inference{suffix}", "OK", text, values)
+
+
+def _tracker_parameters(parameters: NodeParameters) -> TrackerParameters | None:
+    if not parameters.tracking:
+        return None
+    return TrackerParameters(smoothing=parameters.smoothing)
+
+
+def _tracker(parameters: NodeParameters) -> HandTracker | None:
+    settings = _tracker_parameters(parameters)
+    return None if settings is None else HandTracker(settings)
