@@ -105,10 +105,10 @@ def decode(record: dict[str, bytes]) -> Sample:
             image,
             Camera(fx, fy, cx, cy, width, height, metric=bool(metric)),
             HandLabels(**labels),
-            arrays["ignore_boxes"],
-            bool(arrays["exhaustive"]),
-            str(arrays["topology"]),
-            str(arrays["name"]),
+            ignore_boxes=arrays["ignore_boxes"],
+            exhaustive=bool(arrays["exhaustive"]),
+            topology=str(arrays["topology"]),
+            name=str(arrays["name"]),
         )
     except Exception as error:  # numpy raises anything from BadZipFile to KeyError
         raise DataError(f"labels are damaged ({type(error).__name__}: {error})") from error

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import torch
 
+from hand_perception.data.command import named_path
+from hand_perception.data.correspondence import Correspondence
+from hand_perception.data.datasets import DATASETS, open_dataset
+from hand_perception.data.mano import ManoTemplate, load_mano, save_template
 from hand_perception.data.photographs import Photographs
+from hand_perception.data.topology import InTopology
 from hand_perception.errors import DataError
-from hand_perception.template import load_template
+from hand_perception.template import Template, load_template
+from hand_perception.training.batches import Source
 from hand_perception.training.config import TrainingConfig
 from hand_perception.training.networks import load_objective
 from hand_perception.training.trainer import Trainer
@@ -23,6 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backgrounds", type=Path, nargs="*", help="photographs for --render")
     parser.add_argument("--photographs", type=Path, help="folder with labels.jsonl")
     parser.add_argument("--impostors", type=Path, help="file of `hand-perception propose`")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        type=named_path,
+        default=[],
+        metavar="NAME=PATH",
+        help=f"public data sets or their shards, by the recipe's names: {', '.join(DATASETS)}",
+    )
+    parser.add_argument("--mano", type=Path, help="your MANO_RIGHT.pkl, for the sets that need it")
     parser.add_argument("--init", type=Path, help="start from a stage's file of an earlier run")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
@@ -34,8 +49,10 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     config = TrainingConfig.load(args.recipe)
     model = args.recipe.parent.parent / "models" / f"{config.model}.yaml"
-    objective = load_objective(model, config)
-    sources = {}
+    mano = load_mano(args.mano) if args.mano else None
+    template = learnt_template(config.topology, mano, args.output)
+    objective = load_objective(model, config, template)
+    sources = {name: open_dataset(name, path, "train", mano) for name, path in args.data}
     if args.synthetic:
         from hand_perception.data.synthetic import SyntheticSamples
 
@@ -51,7 +68,36 @@ def run(args: argparse.Namespace) -> int:
         )
         sources |= {"photographs": photographs, "negatives": photographs.negatives()}
     if not sources:
-        raise DataError("nothing to train on: give --synthetic, --photographs or both")
+        raise DataError("nothing to train on: give --data, --synthetic, --photographs or all")
+    sources = in_topology(sources, template, mano)
     device = torch.device(args.device)
     Trainer(config, objective, sources, args.output, device, args.workers, args.init).run()
     return 0
+
+
+def learnt_template(topology: str, mano: ManoTemplate | None, output: Path) -> Template:
+    """Of the mesh that a recipe learns; MANO's is kept as ``mano.npz`` with the checkpoints.
+
+    Raises DataError when it is MANO's and --mano is not given.
+    """
+    if topology != "mano":
+        return load_template(topology)
+    if mano is None:
+        raise DataError(
+            "this recipe learns MANO's mesh: give your MANO_RIGHT.pkl, from mano.is.tue.mpg.de, "
+            "with --mano"
+        )
+    save_template(mano, output / "mano.npz")
+    return mano
+
+
+def in_topology(
+    sources: dict[str, Source], template: Template, mano: ManoTemplate | None
+) -> dict[str, Source]:
+    """Sources with meshes of the template's topology; MANO's file leads from one to the other."""
+    correspondence = None
+    if mano is not None:
+        ours = load_template()
+        ends = (ours, mano) if template.name == "mano" else (mano, ours)
+        correspondence = Correspondence.between(*ends)
+    return {n: InTopology(source, template.name, correspondence) for n, source in sources.items()}
