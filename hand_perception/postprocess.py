@@ -6,15 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hand_perception.geometry import nms, signed_volume, solve_translation, wrist_frame
+from hand_perception.geometry import (
+    nms,
+    rotation_to_axis,
+    signed_volume,
+    solve_translation,
+    undistort_points,
+    wrist_frame,
+)
 from hand_perception.hands import Camera, Hand, Side
 from hand_perception.imaging import Letterbox
-from hand_perception.runtime.backend import Decoded, Detected
+from hand_perception.runtime.backend import NMS_IOU, Decoded, Detected
 from hand_perception.template import Template
 
-# The detector's queries rarely repeat a hand; these remove the rest: boxes that overlap this much
-# before the decoder, joints that lie this close (in box sides, on average) after it.
-NMS_IOU = 0.6
+# The detector's queries rarely repeat a hand; what does is removed by the overlap of boxes before
+# the decoder, and after it where joints lie this close (in box sides, on average).
 SAME_JOINTS = 0.2
 MAX_HANDS = 10
 # No query below this is looked at (T^S in HandOS 4.1).
@@ -54,13 +60,13 @@ def logit(x: np.ndarray) -> np.ndarray:
     return np.log(x / (1 - x))
 
 
-def choose_hands(detected: Detected, lowest: float) -> np.ndarray:
+def choose_hands(detected: Detected, lowest: float, nms_iou: float = NMS_IOU) -> np.ndarray:
     """Query filtering at inference (HandOS 3.3): indices [H] with that detector score or more, best
     first, without repeats.
     """
     candidates = np.flatnonzero(detected.scores >= lowest)
     boxes = corners(detected.boxes[candidates])
-    kept = nms(boxes, detected.scores[candidates], NMS_IOU)[:MAX_HANDS]
+    kept = nms(boxes, detected.scores[candidates], nms_iou)[:MAX_HANDS]
     return candidates[kept]
 
 
@@ -86,18 +92,31 @@ def build_hands(
     # 0..1 over the canvas to pixel centres.
     joints2d = letterbox.points_to_image(decoded.joints2d.astype(np.float64) * canvas - 0.5)
     boxes = image_boxes(detected, chosen, letterbox, canvas)
+    vertices = decoded.vertices.astype(np.float64)
+    if decoded.gaze is not None:
+        gaze = letterbox.points_to_image(decoded.gaze.astype(np.float64) * canvas - 0.5)
+        vertices = turn_to_camera(vertices, gaze, camera)
     return [
         _build_hand(
             float(scores[k]),
             boxes[k],
             joints2d[k],
-            decoded.vertices[k].astype(np.float64),
+            vertices[k],
+            None if decoded.right is None else float(decoded.right[k]),
             camera,
             template,
         )
         for k in _distinct(scores, joints2d, boxes)
         if scores[k] >= score_threshold
     ]
+
+
+def turn_to_camera(vertices: np.ndarray, gaze: np.ndarray, camera: Camera) -> np.ndarray:
+    """[H, V, 3] in the axes of cameras that look at pixels ``gaze`` [H, 2] -> in the camera's."""
+    ideal = undistort_points(gaze, camera)
+    slopes = (ideal - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+    rays = np.concatenate([slopes, np.ones((len(slopes), 1))], 1)
+    return np.stack([v @ rotation_to_axis(ray) for v, ray in zip(vertices, rays, strict=True)])
 
 
 def image_boxes(
@@ -132,15 +151,30 @@ def side_of(vertices: np.ndarray, template: Template) -> tuple[Side, float]:
     return (Side.RIGHT if volume > 0 else Side.LEFT), confidence
 
 
+def mirror_in_depth(vertices: np.ndarray) -> np.ndarray:
+    """The hand of the other side that looks almost the same: [V, 3] with its depth turned over.
+
+    A palm and a back have the same outline; a mesh whose side is not the one that the image shows
+    is wrong about just that.
+    """
+    return vertices * [1.0, 1.0, -1.0]
+
+
 def _build_hand(
     score: float,
     box: np.ndarray,
     joints2d: np.ndarray,
     vertices: np.ndarray,
+    right: float | None,
     camera: Camera,
     template: Template,
 ) -> Hand:
     side, side_confidence = side_of(vertices, template)
+    if right is not None:
+        told = Side.RIGHT if right > 0.5 else Side.LEFT
+        if told is not side:
+            vertices = mirror_in_depth(vertices)
+        side, side_confidence = told, max(right, 1 - right)
     joints3d = template.regressor.astype(np.float64) @ vertices
     translation, residual = solve_translation(joints3d, joints2d, camera)
     size = max(box[2] - box[0], box[3] - box[1], 1.0)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from hand_perception.errors import CameraError
+from hand_perception.errors import CameraError, ModelError
 from hand_perception.hands import Camera, Reconstruction
-from hand_perception.imaging import Letterbox
+from hand_perception.imaging import Letterbox, check_image
 from hand_perception.postprocess import (
     CANDIDATE_SCORE,
     ScoreCalibration,
@@ -19,7 +19,7 @@ from hand_perception.postprocess import (
     choose_hands,
     image_boxes,
 )
-from hand_perception.runtime.backend import Backend, ModelFolder
+from hand_perception.runtime.backend import Backend, Detected, ModelFolder
 from hand_perception.runtime.select import open_backend
 from hand_perception.template import Template, load_template
 
@@ -70,21 +70,55 @@ class HandReconstructor:
         camera is of another size.
         """
         started = time.perf_counter()
-        tensor, fit = self._prepare(image)
-        height, width = image.shape[:2]
-        camera = camera or Camera.assumed(width, height)
-        if (camera.width, camera.height) != (width, height):
-            raise CameraError(
-                f"the camera is calibrated for {camera.width}x{camera.height} but the image is "
-                f"{width}x{height}: publish the CameraInfo of this stream or resize the camera"
-            )
-        prepared = time.perf_counter()
-        detected = self._backend.detect(tensor)
+        prepared, fit = self._prepare(image)
+        camera = _camera_of(image, camera)
+        ready = time.perf_counter()
+        detected = self._backend.detect(prepared)
         lowest = self._calibration.lowest_detector_score(score_threshold)
-        chosen = choose_hands(detected, lowest)
+        chosen = choose_hands(detected, lowest, self._folder.nms_iou)
         found = time.perf_counter()
+        stages = {"preprocess": ready - started, "detector": found - ready}
+        return self._decode(detected, chosen, fit, camera, score_threshold, stages)
+
+    @property
+    def can_follow(self) -> bool:
+        """Whether `follow` works: the network reads crops, so boxes may come from elsewhere."""
+        return hasattr(self._backend, "given")
+
+    def follow(
+        self,
+        image: np.ndarray,
+        camera: Camera | None,
+        boxes: np.ndarray,
+        score_threshold: float = 0.5,
+    ) -> Reconstruction:
+        """The hands in boxes [H, 4] (x0, y0, x1, y1, pixels of the image), without the detector.
+
+        Their scores are the decoder's opinion alone. H is at least one. Raises as a call does, and
+        ModelError when the network cannot do so.
+        """
+        if not self.can_follow:
+            raise ModelError(f"{self._folder.name} reads no crops: call it without boxes")
+        started = time.perf_counter()
+        check_image(image)
+        camera = _camera_of(image, camera)
+        fit = Letterbox.fit(image.shape[1], image.shape[0], (self._folder.image_size,) * 2)
+        detected = self._backend.given(image, fit, boxes)
+        stages = {"preprocess": time.perf_counter() - started}
+        return self._decode(detected, np.arange(len(boxes)), fit, camera, score_threshold, stages)
+
+    def _decode(
+        self,
+        detected: Detected,
+        chosen: np.ndarray,
+        fit: Letterbox,
+        camera: Camera,
+        score_threshold: float,
+        stages: dict[str, float],
+    ) -> Reconstruction:
+        """stages: seconds of what was done before."""
+        started = decoded_at = time.perf_counter()
         hands = []
-        decoded_at = found
         if len(chosen):
             decoded = self._backend.decode(detected, chosen)
             decoded_at = time.perf_counter()
@@ -100,19 +134,14 @@ class HandReconstructor:
                 score_threshold,
             )
         done = time.perf_counter()
-        stages = {
-            "preprocess": prepared - started,
-            "detector": found - prepared,
-            "decoder": decoded_at - found,
-            "postprocess": done - decoded_at,
-        }
+        stages |= {"decoder": decoded_at - started, "postprocess": done - decoded_at}
         return Reconstruction(hands, {name: 1e3 * s for name, s in stages.items()})
 
     def candidates(self, image: np.ndarray) -> Candidates:
         """What the detector proposes and the decoder says to it, to calibrate scores with."""
         tensor, fit = self._prepare(image)
         detected = self._backend.detect(tensor)
-        chosen = choose_hands(detected, CANDIDATE_SCORE)
+        chosen = choose_hands(detected, CANDIDATE_SCORE, self._folder.nms_iou)
         presence = self._backend.decode(detected, chosen).presence if len(chosen) else np.zeros(0)
         boxes = image_boxes(detected, chosen, fit, self._folder.image_size)
         return Candidates(boxes, detected.scores[chosen], presence)
@@ -122,3 +151,15 @@ class HandReconstructor:
         prepared = self._backend.prepare(image)
         fit = Letterbox.fit(image.shape[1], image.shape[0], (self._folder.image_size,) * 2)
         return prepared, fit
+
+
+def _camera_of(image: np.ndarray, camera: Camera | None) -> Camera:
+    """The image's camera. Raises CameraError when it is another image's."""
+    height, width = image.shape[:2]
+    camera = camera or Camera.assumed(width, height)
+    if (camera.width, camera.height) != (width, height):
+        raise CameraError(
+            f"the camera is calibrated for {camera.width}x{camera.height} but the image is "
+            f"{width}x{height}: publish the CameraInfo of this stream or resize the camera"
+        )
+    return camera

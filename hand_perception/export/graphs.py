@@ -5,16 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hand_perception.models.detectors.protocol import BACKBONE_STRIDES, ENCODER_STRIDES
 from hand_perception.models.handos.decoder import UNIT
 from hand_perception.models.handos.model import HandOS
 
 
 def feature_names(model: HandOS) -> list[str]:
     """The maps that the decoder reads, named by origin and stride."""
-    strides = (4, *model.config.decoder.value_strides)
-    return [f"backbone_{s}" for s in strides] + [
-        f"encoder_{s}" for s in model.config.decoder.value_strides
-    ]
+    shallow, deep = model.decoder.map_names
+    return shallow + deep
 
 
 class DetectorGraph(nn.Module):
@@ -22,13 +21,14 @@ class DetectorGraph(nn.Module):
 
     def __init__(self, model: HandOS) -> None:
         super().__init__()
-        self.detector = model.detector
+        self.model = model
         self.names = feature_names(model)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        found = self.detector(image)
-        maps = {f"backbone_{4 * 2**k}": m for k, m in enumerate(found.backbone)}
-        maps |= {f"encoder_{8 * 2**k}": m for k, m in enumerate(found.encoder)}
+        found = self.model.detector(image)
+        backbone, encoder = self.model.decoder.read(image, found)
+        maps = _named("backbone", BACKBONE_STRIDES, backbone)
+        maps |= _named("encoder", ENCODER_STRIDES, encoder)
         instances = torch.cat([found.q0, found.q6], -1)
         return (found.boxes, found.logits.sigmoid(), instances, *(maps[n] for n in self.names))
 
@@ -45,9 +45,13 @@ class DecoderGraph(nn.Module):
     def forward(self, instances: Tensor, boxes: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
         named = dict(zip(self.names, maps, strict=True))
         empty = maps[0].new_zeros(0)
-        backbone = [named.get(f"backbone_{s}", empty) for s in (4, 8, 16, 32)]
-        encoder = [named.get(f"encoder_{s}", empty) for s in (8, 16, 32)]
+        backbone = [named.get(f"backbone_{s}", empty) for s in BACKBONE_STRIDES]
+        encoder = [named.get(f"encoder_{s}", empty) for s in ENCODER_STRIDES]
         out = self.decoder(backbone, encoder, instances, boxes)
         logits = out.presence
         presence = torch.ones_like(boxes[..., 0]) if logits is None else logits.sigmoid()
         return out.joints2d[-1], out.vertices[-1] * UNIT, out.camera[-1], presence
+
+
+def _named(origin: str, strides: tuple[int, ...], maps: list[Tensor]) -> dict[str, Tensor]:
+    return {f"{origin}_{stride}": m for stride, m in zip(strides, maps, strict=False)}

@@ -14,6 +14,7 @@ from torch import nn
 
 from hand_perception.errors import ModelError
 from hand_perception.export.graphs import DecoderGraph, DetectorGraph, feature_names
+from hand_perception.models.detectors.export_forms import ExportForms
 from hand_perception.models.handos.model import HandOS
 
 OPSET = 18
@@ -42,7 +43,7 @@ def export_model(model: HandOS, folder: Path, card: dict) -> dict[str, float]:
         _boxes, _scores, instances, *maps = detector(image)
     # Boxes of an untrained detector can be degenerate: test the decoder on plausible ones.
     boxes = torch.rand(1, 3, 4) * 0.3 + 0.3
-    _export(
+    export_graph(
         detector,
         (image,),
         folder / "detector.onnx",
@@ -52,7 +53,7 @@ def export_model(model: HandOS, folder: Path, card: dict) -> dict[str, float]:
     )
     hands = {"instances": {1: "hands"}, "boxes": {1: "hands"}}
     outputs = ["joints2d", "vertices", "camera", "presence"]
-    _export(
+    export_graph(
         decoder,
         (instances[:, :3], boxes, *maps),
         folder / "decoder.onnx",
@@ -60,11 +61,11 @@ def export_model(model: HandOS, folder: Path, card: dict) -> dict[str, float]:
         outputs,
         hands | {name: {1: "hands"} for name in outputs},
     )
-    differences = _compare(detector, folder / "detector.onnx", {"image": image})
+    differences = compare_graph(detector, folder / "detector.onnx", {"image": image})
     for count in (1, 3):
         feed = {"instances": instances[:, :count], "boxes": boxes[:, :count]}
         feed |= dict(zip(names, maps, strict=True))
-        for name, value in _compare(decoder, folder / "decoder.onnx", feed).items():
+        for name, value in compare_graph(decoder, folder / "decoder.onnx", feed).items():
             differences[name] = max(value, differences.get(name, 0.0))
     # The detector's order of queries may flip where scores tie, so it is judged by its maps.
     judged = {n: d for n, d in differences.items() if n in (*names, *outputs)}
@@ -79,6 +80,7 @@ def export_model(model: HandOS, folder: Path, card: dict) -> dict[str, float]:
         "image_size": size,
         "mean": MEAN,
         "std": STD,
+        "nms_iou": model.config.nms_iou,
         "topology": "open778",
         "opset": OPSET,
         "precision": "fp32",
@@ -94,24 +96,27 @@ def export_model(model: HandOS, folder: Path, card: dict) -> dict[str, float]:
     return differences
 
 
-def _export(
+def export_graph(
     module: nn.Module, inputs: tuple, path: Path, names: list[str], outputs: list[str], axes: dict
 ) -> None:
-    torch.onnx.export(
-        # The exporter folds batch norms into the weights of the module it is given.
-        copy.deepcopy(module),
-        inputs,
-        str(path),
-        input_names=names,
-        output_names=outputs,
-        dynamic_axes=axes,
-        opset_version=OPSET,
-        dynamo=False,
-        do_constant_folding=True,
-    )
+    """One module as one file; axes: of inputs and outputs whose length varies."""
+    with ExportForms():
+        torch.onnx.export(
+            # The exporter folds batch norms into the weights of the module it is given.
+            copy.deepcopy(module),
+            inputs,
+            str(path),
+            input_names=names,
+            output_names=outputs,
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+            do_constant_folding=True,
+        )
 
 
-def _compare(module: nn.Module, path: Path, feed: dict) -> dict[str, float]:
+def compare_graph(module: nn.Module, path: Path, feed: dict) -> dict[str, float]:
+    """The largest difference to torch of each output."""
     with torch.no_grad():
         expected = module(*feed.values())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -151,9 +151,14 @@ def _sample_by_gather(values: list[Tensor], locations: Tensor, weights: Tensor) 
 
 def sample_map(features: Tensor, grid: Tensor) -> Tensor:
     """Bilinear samples of [B, C, H, W] at grid [B, N, 2] in 0..1 -> [B, N, C]; zero outside."""
-    if not torch.onnx.is_in_onnx_export():
-        sampled = F.grid_sample(features, grid[:, None] * 2 - 1, align_corners=False)
-        return sampled[:, :, 0].transpose(1, 2)
+    if torch.onnx.is_in_onnx_export():
+        return gather_map(features, grid)
+    sampled = F.grid_sample(features, grid[:, None] * 2 - 1, align_corners=False)
+    return sampled[:, :, 0].transpose(1, 2)
+
+
+def gather_map(features: Tensor, grid: Tensor) -> Tensor:
+    """The same as sample_map, without GridSample."""
     locations = grid[:, :, None, None, None]
     return _sample_by_gather([features], locations, torch.ones_like(locations[..., 0, 0]))
 

@@ -19,6 +19,8 @@ from hand_perception.errors import ModelError
 
 MODELS = Path(__file__).parent.parent / "assets" / "models"
 GRAPHS = ("detector.onnx", "decoder.onnx")
+# T^NMS where a card does not say: boxes that overlap more are one hand.
+NMS_IOU = 0.6
 
 
 @dataclass
@@ -36,12 +38,18 @@ class Detected:
 class Decoded:
     """For H hands: joints2d [H, 21, 2] in 0..1 of the canvas; vertices [H, 778, 3] in metres about
     the middle MCP, camera axes; camera [H, 3]: the camera head's numbers; presence [H] in 0..1:
-    whether there is a hand at all."""
+    whether there is a hand at all.
+
+    Of a network that reads crops: right [H] in 0..1, whether it is a right hand; gaze [H, 2], the
+    point in 0..1 of the canvas at which the camera looks whose axes the vertices have.
+    """
 
     joints2d: np.ndarray
     vertices: np.ndarray
     camera: np.ndarray
     presence: np.ndarray
+    right: np.ndarray | None = None
+    gaze: np.ndarray | None = None
 
 
 class Backend(Protocol):
@@ -66,17 +74,21 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A checked model folder. ``card`` is the whole of model.json; score_calibration: the
-    arguments of postprocess.ScoreCalibration, none before `calibrate`.
+    """A checked model folder. network: "handos", whose decoder reads the detector's features, or
+    "mobrecon", whose decoder reads crops of the image. ``card`` is the whole of model.json;
+    score_calibration: the arguments of postprocess.ScoreCalibration, none before `calibrate`;
+    nms_iou: T^NMS (HandOS 4.1).
     """
 
     path: Path
     name: str
+    network: str
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     topology: str
     score_calibration: tuple[float, ...]
+    nms_iou: float
     card: dict
 
     @classmethod
@@ -96,11 +108,13 @@ class ModelFolder:
             folder = cls(
                 path,
                 card["name"],
+                card.get("network", "handos"),
                 int(card["image_size"]),
                 tuple(card["mean"]),
                 tuple(card["std"]),
                 card["topology"],
                 tuple(card.get("score_calibration", ())),
+                float(card.get("nms_iou", NMS_IOU)),
                 card,
             )
             hashes = card["sha256"]

@@ -12,16 +12,22 @@ from hand_perception.training.boxes import corners, iou_and_giou, pairwise_iou
 
 
 def sim_ota(
-    logits: Tensor, boxes: Tensor, truth: Tensor, present: Tensor, most: int = 10
+    logits: Tensor,
+    boxes: Tensor,
+    truth: Tensor,
+    present: Tensor,
+    iou_cost: float = 3.0,
+    most: int = 10,
 ) -> tuple[Tensor, Tensor]:
-    """SimOTA (HandOS eq. 5; Ge et al. 2021): cost = BCE - 3 log IoU, a dynamic number a hand.
+    """SimOTA (HandOS eq. 5; Ge et al. 2021): cost = BCE - iou_cost * log IoU, of which each hand
+    takes as many of the cheapest as its ``most`` best IoUs sum to. iou_cost is 1 in eq. 5, 3 in Ge.
 
     logits [B, Q], boxes [B, Q, 4], truth [B, M, 4], present [B, M].
     Returns hand [B, Q] int64 (-1: none) and IoU [B, Q] with that hand.
     """
     iou = pairwise_iou(boxes, truth) * present[:, None]
     quality = F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits), reduction="none")
-    cost = quality[..., None] - 3 * torch.log(iou.clamp(min=1e-8))
+    cost = quality[..., None] - iou_cost * torch.log(iou.clamp(min=1e-8))
     cost = cost.masked_fill(~present[:, None], 1e9)
     best = min(most, boxes.shape[1])
     wanted = iou.topk(best, dim=1).values.sum(1).round().clamp(min=1)  # [B, M]

@@ -25,6 +25,9 @@ class StageConfig:
     image is mirrored, a right hand made a left one (HandOS, table 2).
     sizes: side of the square images, one drawn a batch. slots: hands an image at most.
     impostors: queries an image that are no hands, for the decoder to tell them apart.
+    iou_cost: how much -log IoU weighs in SimOTA beside the score's cross-entropy (1 in eq. 5).
+    true_boxes: how often an instance starts from its hand's true box, jittered, instead of the
+    detector's (never in the paper).
     sources: share of each source of images by name. every_layer: whether edge, normal and
     consistency terms apply to each interactive layer (the paper) or the last one only (cheaper).
     """
@@ -36,6 +39,8 @@ class StageConfig:
     sizes: tuple[int, ...] = (192,)
     slots: int = 1
     impostors: int = 1
+    iou_cost: float = 3.0
+    true_boxes: float = 0.4
     optimizer: str = "adamw"
     lr: float = 2e-3
     cosine_from: int = 0

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hand_perception.models.detectors.protocol import Detections
 from hand_perception.models.handos.camera import project, translation
 from hand_perception.models.handos.decoder import UNIT, DecoderOutput
-from hand_perception.models.handos.detector import Detections
 from hand_perception.training.assignment import inside_ignored, sim_ota
 from hand_perception.training.batches import Batch
 from hand_perception.training.boxes import pairwise_iou
@@ -52,13 +52,15 @@ class Instances:
     valid: Tensor
 
 
-def choose_instances(found: Detections, batch: Batch, count: int) -> Instances:
+def choose_instances(
+    found: Detections, batch: Batch, count: int, iou_cost: float = 3.0, true_boxes: float = 0.4
+) -> Instances:
     """Query filtering in training (eq. 5): ``count`` random positives of SimOTA an image.
 
-    Boxes are the detector's or, every other time or when it missed, jittered true ones: in use
-    the boxes come from a detector too.
+    Boxes are the detector's or, at the rate ``true_boxes`` and where it missed, jittered true
+    ones: in use the boxes come from a detector too. At rate 0 they are always the detector's.
     """
-    hand, iou = sim_ota(found.logits, found.boxes, batch.boxes, batch.present)
+    hand, iou = sim_ota(found.logits, found.boxes, batch.boxes, batch.present, iou_cost)
     draw = torch.rand(hand.shape, device=hand.device) + (hand >= 0)
     chosen = draw.topk(count, dim=1).indices
     slot = hand.gather(1, chosen)
@@ -76,7 +78,9 @@ def choose_instances(found: Detections, batch: Batch, count: int) -> Instances:
         ],
         -1,
     )
-    own = (iou.gather(1, chosen) > 0.5) & (torch.rand_like(truth[..., 0]) < 0.6)
+    own = torch.rand_like(truth[..., 0]) < 1 - true_boxes
+    if true_boxes:
+        own &= iou.gather(1, chosen) > 0.5
     return Instances(queries, torch.where(own[..., None], boxes, jittered), slot, valid)
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hand_perception.models.handos.decoder import UNIT
-from hand_perception.models.handos.detector import Detections, cell_centres
+from hand_perception.models.handos.detector import SupervisedDetections, cell_centres
 from hand_perception.models.layers import mlp
 from hand_perception.training.assignment import hungarian, inside_ignored, task_aligned
 from hand_perception.training.batches import Batch
@@ -42,7 +42,9 @@ class PosePretext(nn.Module):
         return (4 * error2d + 2 * error3d + 0.5 * wrong).mean()
 
 
-def detector_losses(found: Detections, batch: Batch, pretext: PosePretext) -> dict[str, Tensor]:
+def detector_losses(
+    found: SupervisedDetections, batch: Batch, pretext: PosePretext
+) -> dict[str, Tensor]:
     """Weighted loss terms by name."""
     losses = _dense_losses(found, batch, pretext)
     layers = zip(found.layer_logits, found.layer_boxes, strict=True)
@@ -61,7 +63,9 @@ def detector_losses(found: Detections, batch: Batch, pretext: PosePretext) -> di
     return losses
 
 
-def _dense_losses(found: Detections, batch: Batch, pretext: PosePretext) -> dict[str, Tensor]:
+def _dense_losses(
+    found: SupervisedDetections, batch: Batch, pretext: PosePretext
+) -> dict[str, Tensor]:
     centres = torch.cat([cell_centres(*m.shape[-2:], m) for m in found.encoder])
     hand, iou = task_aligned(
         found.dense_logits.detach(), found.dense_boxes.detach(), centres, batch.boxes, batch.present

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from hand_perception.errors import DataError
+from hand_perception.models.detectors.config import PretrainedDetectorConfig
 from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.model import HandOS, normalise
 from hand_perception.settings import build
@@ -30,13 +31,14 @@ class Learner(nn.Module):
     def __init__(self, config: HandOSConfig, template: Template) -> None:
         super().__init__()
         self.network = HandOS(config, template)
-        self.pretext = PosePretext(config.detector.dim)
+        self.pretext = PosePretext(self.network.detector.query_dim)
 
 
 class HandOSObjective:
     """``detector``: the detector alone. ``joints``: it is frozen from here on, the 2D layers
-    learn. ``mesh``: everything beside the detector learns. losses: of LossWeights, by name.
-    seed: of the first weights. template: whose mesh is learnt.
+    learn. ``mesh``: everything beside the detector learns. A pretrained detector is always frozen,
+    there is no stage ``detector`` then. losses: of LossWeights, by name. seed: of the first
+    weights. template: whose mesh is learnt.
 
     Raises DataError for an unknown term.
     """
@@ -51,6 +53,8 @@ class HandOSObjective:
         template: Template | None = None,
     ) -> None:
         self.config, self.template = config, template or load_template()
+        if isinstance(config.detector, PretrainedDetectorConfig):
+            self.stages = ("joints", "mesh")
         torch.manual_seed(seed)
         self.weights = build(LossWeights, losses, DataError)
         self.learner = Learner(config, self.template)
@@ -60,6 +64,9 @@ class HandOSObjective:
         self.learner.to(device, memory_format=torch.channels_last)
         self.mesh = MeshTerms(torch.from_numpy(template.faces).long().to(device))
         self.regressor = torch.from_numpy(template.regressor).to(device)
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        self.learner.network.load_state_dict(weights)
 
     def prepare(self, stage: StageConfig) -> list[nn.Module]:
         network = self.learner.network
@@ -98,11 +105,10 @@ class HandOSObjective:
             found = network.detector(images)
         if learns:
             return detector_losses(found, batch, self.learner.pretext)
-        chosen = choose_instances(found, batch, stage.slots)
+        chosen = choose_instances(found, batch, stage.slots, stage.iou_cost, stage.true_boxes)
         impostors = choose_impostors(found, batch, stage.impostors)
         out = network.decoder(
-            found.backbone,
-            found.encoder,
+            *network.decoder.read(images, found),
             torch.cat([chosen.queries, impostors.queries], 1),
             torch.cat([chosen.boxes, impostors.boxes], 1),
             with_mesh=stage.name == "mesh",

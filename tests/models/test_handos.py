@@ -15,16 +15,21 @@ from hand_perception.template import load_template
 def run(model, hands=2):
     torch.manual_seed(1)
     images = torch.randn(2, 3, 64, 64)
+    boxes = torch.rand(2, hands, 4) * 0.2 + 0.4
     found = model.detector(images)
     instances = torch.cat([found.q0, found.q6], -1)[:, :hands]
-    boxes = torch.rand(2, hands, 4) * 0.2 + 0.4
-    return found, model.decoder(found.backbone, found.encoder, instances, boxes)
+    return found, model.decoder(*model.decoder.read(images, found), instances, boxes)
 
 
 @pytest.mark.parametrize(
     "decoder",
-    [{}, {"expansion": "literal", "lift_coordinates": False}, {"vertex_queries": 778}],
-    ids=["default", "literal", "all vertices"],
+    [
+        {},
+        {"expansion": "literal", "lift_coordinates": False},
+        {"vertex_queries": 778},
+        {"queries": "unified", "features": "F4", "mask": "a"},
+    ],
+    ids=["default", "literal", "all vertices", "ablated"],
 )
 def test_every_layer_yields_joints_and_every_interactive_layer_a_mesh(decoder):
     found, out = run(tiny_model(**decoder))
@@ -34,14 +39,15 @@ def test_every_layer_yields_joints_and_every_interactive_layer_a_mesh(decoder):
     assert [c.shape for c in out.camera] == [(2, 2, 3)] * 2
 
 
-def test_no_parameter_is_disconnected():
-    model = tiny_model()
+@pytest.mark.parametrize("expansion", ["grid", "literal"])
+def test_no_parameter_is_disconnected(expansion):
+    model = tiny_model(expansion=expansion)
     found, out = run(model)
     total = sum(x.sum() for x in (*found.layer_boxes, *found.layer_logits, found.dense_boxes))
     total = total + found.dense_logits.sum() + sum(j.sum() for j in out.joints2d)
     total = (
         total
-        + out.presence.sum()
+        + (0 if out.presence is None else out.presence.sum())
         + sum(v.square().sum() for v in out.vertices)
         + sum(c.sum() for c in out.camera)
     )
@@ -50,24 +56,122 @@ def test_no_parameter_is_disconnected():
     assert missing == []
 
 
-def test_hierarchical_attention_is_the_mask_of_figure_8c():
-    """The camera token sees all; joints and vertices see each other but not the camera."""
+# Fig. 8: which of the tokens joint, vertex, camera (rows) see which (columns).
+FIGURE_8 = {
+    "a": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "b": [[1, 0, 0], [1, 1, 0], [1, 1, 1]],
+    "c": [[1, 1, 0], [1, 1, 0], [1, 1, 1]],
+    "d": [[1, 1, 1], [1, 1, 1], [1, 1, 1]],
+}
+
+
+@pytest.mark.parametrize("mask", FIGURE_8)
+def test_interactive_attention_follows_figure_8(mask):
     torch.manual_seed(0)
     layer = DecoderLayer(16, heads=2, levels=1, points=2, ratio=2)
-    q, position = torch.randn(1, 1, 6, 16), torch.randn(1, 1, 6, 16)
-    boxes, values = torch.rand(1, 1, 6, 4) * 0.3 + 0.3, [torch.randn(1, 16, 8, 8)]
-    base = layer(q, position, boxes, values, camera=True)
+    count = 21 + 3 + 1
+    kinds = {0: slice(0, 21), 1: slice(21, 24), 2: slice(24, 25)}
+    q, position = torch.randn(1, 1, count, 16), torch.randn(1, 1, count, 16)
+    boxes, values = torch.rand(1, 1, count, 4) * 0.3 + 0.3, [torch.randn(1, 16, 8, 8)]
+    base = layer(q, position, boxes, values, mask)
+    for seen, tokens in kinds.items():
+        moved = q.clone()
+        moved[:, :, tokens.start] += torch.randn(16)
+        changed = (layer(moved, position, boxes, values, mask) - base).abs().amax(-1)[0, 0] > 0
+        changed[tokens.start] = False  # its own residual
+        for viewer, others in kinds.items():
+            expected = bool(FIGURE_8[mask][viewer][seen])
+            mine = changed[others]
+            if viewer == seen:
+                mine = mine[1:]  # a lone token of its kind has nobody to tell
+            assert mine.all() if expected else not mine.any(), (viewer, seen)
 
-    moved_camera = q.clone()
-    moved_camera[:, :, -1] += torch.randn(16)
-    after = layer(moved_camera, position, boxes, values, camera=True)
-    assert torch.equal(after[:, :, :-1], base[:, :, :-1])
 
-    moved_joint = q.clone()
-    moved_joint[:, :, 0] += torch.randn(16)
-    after = layer(moved_joint, position, boxes, values, camera=True)
-    changed = (after - base).abs().amax(-1)[0, 0]
-    assert (changed > 1e-4).all()
+def test_the_mask_is_the_configured_one():
+    """The camera's initial query reaches joints in (d) only."""
+    for mask, reaches in (("a", False), ("b", False), ("c", False), ("d", True)):
+        model = tiny_model(mask=mask)
+        _, base = run(model)
+        with torch.no_grad():
+            model.decoder.lifting.matrix[-1] *= 3
+        _, moved = run(model)
+        assert torch.equal(base.joints2d[-1], moved.joints2d[-1]) is not reaches, mask
+        assert not torch.equal(base.camera[-1], moved.camera[-1])
+
+
+def test_reference_boxes_move_layer_by_layer():
+    """R + FFN(Q) (eq. 3's form): a layer's joints are the last layer's plus its own step."""
+    model = tiny_model()
+    _, base = run(model)
+    with torch.no_grad():
+        model.decoder.head_2d[-1][2].bias += 0.1
+    _, moved = run(model)
+    for before, after in zip(base.joints2d[:-1], moved.joints2d[:-1], strict=True):
+        assert torch.equal(before, after)
+    torch.manual_seed(1)
+    torch.randn(2, 3, 64, 64)
+    boxes = torch.rand(2, 2, 4) * 0.2 + 0.4
+    step = moved.joints2d[-1] - base.joints2d[-1]
+    # Sums of numbers below one round to 2^-24.
+    torch.testing.assert_close(step, 0.1 * boxes[:, :, None, 2:].expand_as(step), atol=2e-7, rtol=0)
+
+
+def test_unified_queries_ignore_the_instances():
+    model = tiny_model(queries="unified")
+    found, _ = run(model)
+    boxes = torch.tensor([0.5, 0.5, 0.4, 0.4]).expand(2, 3, 4)
+    outs = [
+        model.decoder(found.backbone, found.encoder, torch.randn(2, 3, 32), boxes) for _ in range(2)
+    ]
+    assert torch.equal(outs[0].joints2d[-1], outs[1].joints2d[-1])
+    assert "decoder.unified" in model.state_dict() and not hasattr(model.decoder, "instance")
+
+
+def test_f4_reads_the_encoder_two_thirds_through():
+    images = torch.randn(1, 3, 64, 64)
+    for features in ("F4", "F6"):
+        model = tiny_model(features=features)
+        found = model.detector(images)
+        _, encoder = model.decoder.read(images, found)
+        assert encoder is (found.encoder_middle if features == "F4" else found.encoder)
+        assert [m.shape for m in found.encoder_middle] == [m.shape for m in found.encoder]
+    # The coarsest map goes down the pyramid unchanged, so only the way up tells them apart.
+    assert not torch.equal(found.encoder_middle[-1], found.encoder[-1])
+
+
+SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 4}
+
+
+def test_a_swin_from_scratch_stands_in_for_the_backbone_and_learns():
+    pytest.importorskip("transformers", reason="needs transformers")
+    model = tiny_model(side_tuning="swin_t", swin=SWIN)
+    model.freeze_detector()
+    model.train()
+    images = torch.randn(2, 3, 64, 64)
+    found = model.detector(images)
+    backbone, encoder = model.decoder.read(images, found)
+    assert [m.shape[-1] for m in backbone] == [16, 8, 4, 2]
+    instances, boxes = torch.cat([found.q0, found.q6], -1)[:, :1], torch.full((2, 1, 4), 0.5)
+    model.decoder(backbone, encoder, instances, boxes).vertices[-1].square().sum().backward()
+    swin = model.decoder.scratch.swin.swin
+    # Strides 4, 8 and 16 are read.
+    for part in (swin.embeddings, *swin.encoder.layers[:3]):
+        assert any(p.grad is not None and p.grad.any() for p in part.parameters())
+    assert all(p.grad is None for p in model.detector.parameters())
+
+
+def test_skinning_weights_start_the_lifting_as_printed():
+    template = load_template()
+    matrix = tiny_model(vertex_queries=778, lifting="skinning").decoder.lifting.matrix.detach()
+    torch.testing.assert_close(matrix[:-1].sum(1), torch.ones(778))
+    weights = torch.from_numpy(template.weights)
+    torch.testing.assert_close(matrix[:-1, [0, 1, 5]], weights[:, [0, 1, 4]])
+    assert not matrix[:-1, [4, 8, 12, 16, 20]].any()
+
+
+def test_unknown_choices_are_named():
+    with pytest.raises(ModelError, match="mask is 'e': use one of"):
+        tiny_model(mask="e")
 
 
 def test_lifting_starts_from_weights_that_follow_the_nearest_joints():

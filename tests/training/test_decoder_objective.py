@@ -4,8 +4,8 @@ import torch
 from models.tiny import tiny_model
 from one_hand import one_hand
 
+from hand_perception.models.detectors.protocol import Detections
 from hand_perception.models.handos.camera import translation
-from hand_perception.models.handos.detector import Detections
 from hand_perception.training.batches import BatchRecipe, collate
 from hand_perception.training.decoder_objective import (
     _true_camera,
@@ -28,10 +28,7 @@ def a_batch():
 def detections(boxes, logits) -> Detections:
     boxes, logits = torch.tensor([boxes]), torch.tensor([logits])
     queries = torch.arange(boxes.shape[1]).float()[None, :, None]
-    empty = torch.zeros(1, 0)
-    return Detections(
-        [], [], queries, -queries, boxes, logits, empty, empty, empty, [boxes], [logits]
-    )
+    return Detections([], [], [], queries, -queries, boxes, logits)
 
 
 def test_instances_are_queries_of_hands_and_impostors_are_not():

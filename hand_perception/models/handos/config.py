@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from hand_perception.errors import ModelError
+from hand_perception.models.detectors.config import PretrainedDetectorConfig
 from hand_perception.settings import build
 
 
@@ -21,16 +23,30 @@ class DetectorConfig:
     layers: int = 3
 
 
+CHOICES = {
+    "expansion": ("grid", "literal"),
+    "queries": ("instance", "unified"),
+    "features": ("F6", "F4"),
+    "side_tuning": ("backbone", "swin_t"),
+    "mask": ("a", "b", "c", "d"),
+    "lifting": ("distance", "skinning"),
+}
+
+
 @dataclass(frozen=True)
 class DecoderConfig:
-    """The interactive 2D-3D decoder (section 3.3)."""
+    """The interactive 2D-3D decoder (section 3.3).
+
+    Raises ModelError for a choice that there is not.
+    """
 
     dim: int = 96
     heads: int = 4
     points: int = 4
     points_interactive: int = 2
     value_strides: tuple[int, ...] = (8, 16)
-    side_widths: tuple[int, ...] = (32, 64, 96)  # side tuning at stride 4 and the value strides
+    # Side tuning at stride 4, which only the grid expansion reads, and at the value strides.
+    side_widths: tuple[int, ...] = (32, 64, 96)
     layers_2d: int = 2
     layers_interactive: int = 4
     vertex_queries: int = 98  # 778 in the paper; fewer are upsampled by a learned matrix
@@ -41,22 +57,44 @@ class DecoderConfig:
     grid_size: int = 14
     # Lift regressed 3D joints to vertices with L besides the queries.
     lift_coordinates: bool = True
+    # Table 6. Joint queries start from each instance's query or from one learned for all.
+    queries: str = "instance"
+    # F^e: the encoder's last maps, or those two thirds through it.
+    features: str = "F6"
+    # F^s: from the frozen backbone's maps, or from a Swin Transformer that learns from nothing;
+    # ``swin`` differs from transformers' SwinConfig, whose defaults are SwinT's.
+    side_tuning: str = "backbone"
+    swin: dict[str, Any] = field(default_factory=dict)
+    # Who attends to whom in the interactive layers: Fig. 8 (a) to (d), Table 7.
+    mask: str = "c"
+    # L starts from distances to the rest keypoints or from skinning weights, as printed.
+    lifting: str = "distance"
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise ModelError(f"decoder.{name} is {value!r}: use one of {choices}")
 
 
 @dataclass(frozen=True)
 class HandOSConfig:
+    """nms_iou: T^NMS, boxes that overlap more are one hand at inference (section 3.3)."""
+
     name: str = "handos_s"
     image_size: int = 320
-    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    nms_iou: float = 0.6
+    detector: DetectorConfig | PretrainedDetectorConfig = field(default_factory=DetectorConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
     @classmethod
     def from_dict(cls, values: dict) -> HandOSConfig:
         """Raises ModelError for unknown keys."""
         values = dict(values)
-        nested = {"detector": DetectorConfig, "decoder": DecoderConfig}
-        for key, kind in nested.items():
-            values[key] = build(kind, values.get(key, {}), ModelError)
+        detector = values.get("detector", {})
+        # A detector that names its kind is not ours.
+        kind = PretrainedDetectorConfig if "kind" in detector else DetectorConfig
+        values["detector"] = build(kind, detector, ModelError)
+        values["decoder"] = build(DecoderConfig, values.get("decoder", {}), ModelError)
         return build(cls, values, ModelError)
 
     def to_dict(self) -> dict:

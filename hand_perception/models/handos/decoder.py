@@ -12,6 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from hand_perception.hands import NUM_KEYPOINTS
+from hand_perception.models.detectors.protocol import (
+    BACKBONE_STRIDES,
+    ENCODER_STRIDES,
+    Detections,
+)
 from hand_perception.models.handos.config import DecoderConfig
 from hand_perception.models.handos.queries import (
     BoxRelativePosition,
@@ -19,11 +24,26 @@ from hand_perception.models.handos.queries import (
     LiteralExpansion,
     QueryLifting,
 )
-from hand_perception.models.handos.side_tuning import SideTuning
+from hand_perception.models.handos.side_tuning import ScratchSwin, SideTuning
 from hand_perception.models.layers import Attention, DeformableAttention, mlp
 from hand_perception.template import Template
 
 UNIT = 0.1  # metres
+
+JOINTS, CAMERA = slice(0, NUM_KEYPOINTS), slice(-1, None)
+VERTICES, GEOMETRY, ALL = slice(NUM_KEYPOINTS, -1), slice(0, -1), slice(None)
+# Fig. 8: which tokens attend to which, as (queries, keys) in the order of the tokens. Attending in
+# groups gives the same as a mask and needs none.
+VISIBILITY = {
+    # Each kind for itself.
+    "a": ((JOINTS, JOINTS), (VERTICES, VERTICES), (CAMERA, CAMERA)),
+    # One way: vertices also see joints, the camera sees all.
+    "b": ((JOINTS, JOINTS), (VERTICES, GEOMETRY), (CAMERA, ALL)),
+    # Hierarchical: joints and vertices see each other, the camera sees all.
+    "c": ((GEOMETRY, GEOMETRY), (CAMERA, ALL)),
+    # Full.
+    "d": ((ALL, ALL),),
+}
 
 
 @dataclass
@@ -46,9 +66,8 @@ class DecoderOutput:
 class DecoderLayer(nn.Module):
     """Self-attention, deformable attention, feed-forward (Fig. 3a); pre-norm.
 
-    With ``camera`` the last token is the camera's and self-attention is hierarchical (Fig. 3b,
-    mask of Fig. 8c): joints and vertices see each other but not the camera, the camera sees all.
-    Attending in two calls gives the same as the mask and needs no mask.
+    In an interactive layer (Fig. 3b) the tokens are joints, vertices and the camera, and ``mask``
+    is one of VISIBILITY; (c) is the hierarchical attention.
     """
 
     def __init__(self, dim: int, heads: int, levels: int, points: int, ratio: int) -> None:
@@ -59,24 +78,17 @@ class DecoderLayer(nn.Module):
         self.ffn = mlp(dim, dim * ratio, dim)
 
     def forward(
-        self, q: Tensor, position: Tensor, boxes: Tensor, values: list[Tensor], camera: bool
+        self, q: Tensor, position: Tensor, boxes: Tensor, values: list[Tensor], mask: str = "d"
     ) -> Tensor:
         """q and position [B, M, T, d], boxes [B, M, T, 4] -> [B, M, T, d]."""
         batch, slots, count, dim = q.shape
         normed = self.norms[0](q).reshape(-1, count, dim)
         placed = normed + position.reshape(-1, count, dim)
-        if camera:
-            geometry, normed_geometry = placed[:, :-1], normed[:, :-1]
-            attended = torch.cat(
-                [
-                    self.self_attention(geometry, geometry, normed_geometry),
-                    self.self_attention(placed[:, -1:], placed, normed),
-                ],
-                1,
-            )
-        else:
-            attended = self.self_attention(placed, placed, normed)
-        q = q + attended.reshape(q.shape)
+        attended = [
+            self.self_attention(placed[:, who], placed[:, whom], normed[:, whom])
+            for who, whom in VISIBILITY[mask]
+        ]
+        q = q + torch.cat(attended, 1).reshape(q.shape)
         # Hands fold into the query axis, so that the maps are not copied for each.
         looking = (self.norms[1](q) + position).reshape(batch, slots * count, dim)
         seen = self.cross_attention(looking, boxes.reshape(batch, slots * count, 4), values)
@@ -85,23 +97,42 @@ class DecoderLayer(nn.Module):
 
 
 class InteractiveDecoder(nn.Module):
-    """Detector features, instance queries and boxes -> 2D joints, mesh, camera for each hand."""
+    """Detector features, instance queries and boxes -> 2D joints, mesh, camera for each hand.
+
+    backbone_widths, encoder_dim, query_dim: the detector's.
+    """
 
     def __init__(
         self,
         config: DecoderConfig,
         backbone_widths: tuple[int, ...],
-        detector_dim: int,
+        encoder_dim: int,
+        query_dim: int,
         template: Template,
     ) -> None:
         super().__init__()
         c, dim = config, config.dim
         self.config = config
-        strides = (4, *c.value_strides)
-        self._scales = [(4, 8, 16, 32).index(s) for s in strides]
-        self.side_tuning = SideTuning([backbone_widths[k] for k in self._scales], c.side_widths)
-        self.values = nn.ModuleList(nn.Conv2d(detector_dim + w, dim, 1) for w in c.side_widths[1:])
-        self.instance = nn.Linear(2 * detector_dim, dim)
+        self.scratch = None
+        if c.side_tuning == "swin_t":
+            self.scratch = ScratchSwin(c.swin)
+            backbone_widths = self.scratch.widths
+        strides = c.value_strides if c.expansion == "literal" else (4, *c.value_strides)
+        widths = c.side_widths[-len(strides) :]
+        # A stride beyond the backbone's coarsest map is made from that.
+        self._shallow = [BACKBONE_STRIDES.index(min(s, BACKBONE_STRIDES[-1])) for s in strides]
+        self._deep = [ENCODER_STRIDES.index(s) for s in c.value_strides]
+        self.side_tuning = SideTuning(
+            [backbone_widths[k] for k in self._shallow],
+            widths,
+            [max(1, s // BACKBONE_STRIDES[-1]) for s in strides],
+        )
+        value_widths = widths[-len(c.value_strides) :]
+        self.values = nn.ModuleList(nn.Conv2d(encoder_dim + w, dim, 1) for w in value_widths)
+        if c.queries == "unified":
+            self.unified = nn.Parameter(torch.randn(dim))
+        else:
+            self.instance = nn.Linear(2 * query_dim, dim)
         if c.expansion == "grid":
             self.expansion = GridExpansion(dim, [c.side_widths[0], dim], c.grid_size)
         else:
@@ -118,10 +149,21 @@ class InteractiveDecoder(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(total))
         self.head_2d = nn.ModuleList(mlp(dim, dim, 2, last_scale=0.1) for _ in range(total))
         self.head_joints3d = mlp(dim, dim, 3, last_scale=0.3) if c.lift_coordinates else None
-        self.lifting = QueryLifting(dim, template, c.vertex_queries)
+        self.lifting = QueryLifting(dim, template, c.vertex_queries, c.lifting)
         interactive = range(c.layers_interactive)
         self.head_vertices = nn.ModuleList(mlp(dim, dim, 3, last_scale=0.1) for _ in interactive)
         self.head_camera = nn.ModuleList(mlp(dim, dim, 3, last_scale=0.1) for _ in interactive)
+
+    @property
+    def map_names(self) -> tuple[list[str], list[str]]:
+        """The backbone and encoder maps that ``forward`` reads, by stride."""
+        shallow = dict.fromkeys(f"backbone_{BACKBONE_STRIDES[k]}" for k in self._shallow)
+        return list(shallow), [f"encoder_{ENCODER_STRIDES[k]}" for k in self._deep]
+
+    def read(self, images: Tensor, found: Detections) -> tuple[list[Tensor], list[Tensor]]:
+        """What ``forward`` takes as backbone and encoder: which maps Table 6 varies."""
+        backbone = found.backbone if self.scratch is None else self.scratch(images)
+        return backbone, found.encoder if self.config.features == "F6" else found.encoder_middle
 
     def forward(
         self,
@@ -132,14 +174,15 @@ class InteractiveDecoder(nn.Module):
         with_mesh: bool = True,
         judged: int = 0,
     ) -> DecoderOutput:
-        """instances [B, M, 2 * detector_dim] = [Q0, Q6]; boxes [B, M, 4], cx, cy, w, h in 0..1.
+        """backbone, encoder: of ``read``. instances [B, M, 2 * query_dim] = [Q0, Q6]; boxes
+        [B, M, 4], cx, cy, w, h in 0..1.
 
         ``with_mesh=False`` stops after the 2D layers: the 2D model of supplement VI.2, which the
         first stage of training uses. The last ``judged`` slots are asked for their presence alone:
         in training they are no hands.
         """
-        fine, values = self._maps(backbone, encoder)
-        joints = self.expansion(self.instance(instances), boxes, [fine, values[0]])
+        side, values = self._maps(backbone, encoder)
+        joints = self.expansion(self._instances(instances), boxes, [side[0], values[0]])
         presence = joints.presence
         if judged:
             boxes = boxes[:, :-judged]
@@ -150,7 +193,7 @@ class InteractiveDecoder(nn.Module):
         q, reference = joints.queries, joints.boxes
         for k, layer in enumerate(self.layers_2d):
             reference = reference.detach()
-            q = layer(q, self.position(reference, boxes), reference, values, camera=False)
+            q = layer(q, self.position(reference, boxes), reference, values)
             reference = self._move_joints(k, q, reference, boxes)
             output.joints2d.append(reference[..., :2])
 
@@ -167,26 +210,35 @@ class InteractiveDecoder(nn.Module):
             # Joint references move layer by layer and are detached; those of vertices stay where
             # lifting put them, and learn through what is sampled there.
             everything = torch.cat([reference.detach(), lifted_boxes], 2)
-            q = layer(q, self.position(everything, boxes), everything, values, camera=True)
+            q = layer(q, self.position(everything, boxes), everything, values, self.config.mask)
             at = self.config.layers_2d + k
-            reference = self._move_joints(at, q[:, :, :NUM_KEYPOINTS], reference.detach(), boxes)
+            reference = self._move_joints(at, q[:, :, JOINTS], reference.detach(), boxes)
             output.joints2d.append(reference[..., :2])
             normed = self.norms[at](q)
-            mesh = self.lifting.to_mesh(self.head_vertices[k](normed[:, :, NUM_KEYPOINTS:-1]))
+            mesh = self.lifting.to_mesh(self.head_vertices[k](normed[:, :, VERTICES]))
             output.vertices.append(mesh if base is None else base + mesh)
             output.camera.append(self.head_camera[k](normed[:, :, -1]))
         return output
 
-    def _maps(self, backbone: list[Tensor], encoder: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """The fine side-tuned map (stride 4); F^GD = [F^e, F^s] projected, one a value stride."""
+    def _instances(self, found: Tensor) -> Tensor:
+        """Q^inst, or Q^uni for every instance (section 4.3); [B, M, d]."""
+        if self.config.queries == "unified":
+            return self.unified.expand(*found.shape[:2], -1)
+        return self.instance(found)
+
+    def _maps(
+        self, backbone: list[Tensor], encoder: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """F^s, from stride 4 on; F^GD = [F^e, F^s] projected, one a value stride."""
         device = backbone[0].device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.training):
-            side = self.side_tuning([backbone[k] for k in self._scales])
+            side = self.side_tuning([backbone[k] for k in self._shallow])
+            beside = side[-len(self._deep) :]
             values = [
-                project(torch.cat([encoder[scale - 1].to(s.dtype), s], 1))
-                for project, scale, s in zip(self.values, self._scales[1:], side[1:], strict=True)
+                project(torch.cat([encoder[k].to(s.dtype), s], 1))
+                for project, k, s in zip(self.values, self._deep, beside, strict=True)
             ]
-        return side[0].float(), [v.float() for v in values]
+        return [s.float() for s in side], [v.float() for v in values]
 
     def _move_joints(self, k: int, q: Tensor, reference: Tensor, boxes: Tensor) -> Tensor:
         step = self.head_2d[k](self.norms[k](q)) * boxes[:, :, None, 2:]

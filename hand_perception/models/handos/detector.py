@@ -2,7 +2,7 @@
 
 A light backbone, a hybrid encoder (attention at stride 32, convolutional fusion), query selection
 from the encoder's tokens, and decoder layers that refine boxes. HandOS only asks of a detector
-what `Detections` holds, so another DETR can take its place.
+what `Detections` holds, so another DETR can take its place (models/detectors).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hand_perception.models.detectors.protocol import Detections
 from hand_perception.models.handos.backbone import Backbone
 from hand_perception.models.handos.config import DetectorConfig
 from hand_perception.models.layers import (
@@ -24,27 +25,18 @@ from hand_perception.models.layers import (
     sine_embedding,
 )
 
-ENCODER_STRIDES = (8, 16, 32)
+# The encoder's maps are those of the backbone without the finest: strides 8, 16, 32.
+ENCODER_SCALES = 3
 # A token's first box is this many cells of its map wide.
 ANCHOR_CELLS = 5.0
 
 
 @dataclass
-class Detections:
-    """What HandOS needs from a detector, for Q queries. Boxes are cx, cy, w, h in 0..1.
-
-    backbone: F^v, maps at strides 4, 8, 16, 32. encoder: F^e, maps [B, d, H, W] at strides 8, 16,
-    32. q0, q6: [B, Q, d], queries before and after the decoder layers. boxes: [B, Q, 4].
-    logits: [B, Q]. Supervision for training the detector itself: dense_logits [B, T], dense_boxes
-    [B, T, 4], tokens [B, T, d] of every encoder token, layer_boxes and layer_logits a layer.
+class SupervisedDetections(Detections):
+    """With what training the detector itself needs: dense_logits [B, T], dense_boxes [B, T, 4],
+    tokens [B, T, d] of every encoder token, layer_boxes and layer_logits a layer.
     """
 
-    backbone: list[Tensor]
-    encoder: list[Tensor]
-    q0: Tensor
-    q6: Tensor
-    boxes: Tensor
-    logits: Tensor
     tokens: Tensor
     dense_logits: Tensor
     dense_boxes: Tensor
@@ -67,16 +59,18 @@ class HybridEncoder(nn.Module):
         self.shrink = nn.ModuleList(ConvNorm(dim, dim, 3, stride=2) for _ in range(steps))
         self.bottom_up = nn.ModuleList(ConvNorm(dim, dim, 3) for _ in range(steps))
 
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+    def forward(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Maps after the way down the pyramid, and after the way up."""
         maps = [project(m) for project, m in zip(self.project, maps, strict=True)]
         maps[-1] = self._attend(maps[-1])
         for k, fuse in enumerate(self.top_down):
             lower = len(maps) - 2 - k
             up = F.interpolate(maps[lower + 1], size=maps[lower].shape[-2:], mode="nearest")
             maps[lower] = fuse(maps[lower] + up)
+        middle = list(maps)
         for k, (shrink, fuse) in enumerate(zip(self.shrink, self.bottom_up, strict=True)):
             maps[k + 1] = fuse(maps[k + 1] + shrink(maps[k]))
-        return maps
+        return middle, maps
 
     def _attend(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -113,8 +107,10 @@ class Detector(nn.Module):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        dim, levels = config.dim, len(ENCODER_STRIDES)
+        dim, levels = config.dim, ENCODER_SCALES
         self.config = config
+        self.backbone_widths = config.widths[1:]
+        self.encoder_dim = self.query_dim = dim
         self.backbone = Backbone(config.widths, config.blocks)
         self.encoder = HybridEncoder(config.widths[-levels:], dim, config.heads)
         self.token = nn.Linear(dim, dim)
@@ -132,14 +128,16 @@ class Detector(nn.Module):
         for head in (self.dense_score, *self.scores):
             nn.init.constant_(head.bias, -4.6)
 
-    def forward(self, images: Tensor) -> Detections:
+    def forward(self, images: Tensor) -> SupervisedDetections:
         backbone = self.backbone(images)
-        encoder = self.encoder(backbone[-len(ENCODER_STRIDES) :])
+        middle, encoder = self.encoder(backbone[-ENCODER_SCALES:])
         backbone, encoder = [m.float() for m in backbone], [m.float() for m in encoder]
         with torch.autocast(images.device.type, enabled=False):
-            return self._decode(backbone, encoder)
+            return self._decode(backbone, middle, encoder)
 
-    def _decode(self, backbone: list[Tensor], encoder: list[Tensor]) -> Detections:
+    def _decode(
+        self, backbone: list[Tensor], middle: list[Tensor], encoder: list[Tensor]
+    ) -> SupervisedDetections:
         tokens = torch.cat([m.flatten(2).transpose(1, 2) for m in encoder], 1)
         tokens = self.token_norm(self.token(tokens))
         dense_logits = self.dense_score(tokens)[..., 0]
@@ -160,9 +158,10 @@ class Detector(nn.Module):
             layer_boxes.append(refined)
             layer_logits.append(score(normed)[..., 0])
             boxes = refined.detach()
-        return Detections(
+        return SupervisedDetections(
             backbone=backbone,
             encoder=encoder,
+            encoder_middle=middle,
             q0=q0,
             q6=normed,
             boxes=layer_boxes[-1],

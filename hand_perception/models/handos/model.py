@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from hand_perception.models.detectors.build import build_detector
 from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.decoder import InteractiveDecoder
-from hand_perception.models.handos.detector import Detector
 from hand_perception.template import Template
 
 
@@ -16,9 +16,13 @@ class HandOS(nn.Module):
     def __init__(self, config: HandOSConfig, template: Template) -> None:
         super().__init__()
         self.config = config
-        self.detector = Detector(config.detector)
+        self.detector = build_detector(config.detector)
         self.decoder = InteractiveDecoder(
-            config.decoder, config.detector.widths[1:], config.detector.dim, template
+            config.decoder,
+            self.detector.backbone_widths,
+            self.detector.encoder_dim,
+            self.detector.query_dim,
+            template,
         )
 
     def freeze_detector(self) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hand_perception.hands import NUM_KEYPOINTS
 from hand_perception.models.layers import ConvNorm, ResidualBlock, mlp, sample_map, sine_embedding
-from hand_perception.template import Template
+from hand_perception.template import KEYPOINT_OF_JOINT, Template
 
 # The square sampled around a hand is this much larger than its box.
 GRID_MARGIN = 1.15
@@ -144,11 +144,14 @@ class GridExpansion(nn.Module):
 class QueryLifting(nn.Module):
     """2D-to-3D query lifting (eq. 8): vertices and camera from a linear mix of joint queries."""
 
-    def __init__(self, dim: int, template: Template, vertex_queries: int) -> None:
+    def __init__(
+        self, dim: int, template: Template, vertex_queries: int, start: str = "distance"
+    ) -> None:
         super().__init__()
         vertices = torch.from_numpy(np.asarray(template.vertices, np.float32))
         chosen = farthest_points(vertices, vertex_queries)
-        self.matrix = nn.Parameter(initial_lifting(template, chosen))
+        initial = skinning_lifting if start == "skinning" else initial_lifting
+        self.matrix = nn.Parameter(initial(template, chosen))
         self.centre = mlp(dim, dim, 2, last_scale=0.1)
         self.size = nn.Parameter(torch.ones(vertex_queries + 1, 2))
         self.upsample = None
@@ -193,6 +196,14 @@ def initial_lifting(template: Template, chosen: Tensor) -> Tensor:
     keypoints = torch.from_numpy(np.asarray(template.keypoints, np.float32))
     distance = torch.cdist(vertices, keypoints)
     weights = (-((distance / LIFT_SIGMA) ** 2) / 2).softmax(-1)
+    camera = torch.full((1, NUM_KEYPOINTS), 1 / NUM_KEYPOINTS)
+    return torch.cat([weights, camera])
+
+
+def skinning_lifting(template: Template, chosen: Tensor) -> Tensor:
+    """L, [V + 1, J], from the template's skinning weights, as printed; fingertips weigh nothing."""
+    weights = torch.zeros(len(chosen), NUM_KEYPOINTS)
+    weights[:, list(KEYPOINT_OF_JOINT)] = torch.from_numpy(template.weights)[chosen]
     camera = torch.full((1, NUM_KEYPOINTS), 1 / NUM_KEYPOINTS)
     return torch.cat([weights, camera])
 
