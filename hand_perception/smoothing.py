@@ -1,4 +1,4 @@
-"""The One-Euro filter: steady at rest, quick in motion."""
+"""The One-Euro filter, steady at rest and quick in motion; an alpha-beta filter for velocities."""
 
 from __future__ import annotations
 
@@ -40,3 +40,29 @@ class OneEuroFilter:
 def _gain(cutoff_hz, elapsed_s: float):
     """Share of a new value in a first-order low pass."""
     return 1 / (1 + 1 / (2 * math.pi * cutoff_hz * elapsed_s))
+
+
+class AlphaBetaFilter:
+    """A vector's place and velocity from noisy places: constant velocity between calls.
+
+    Gains are those of a fading memory of ``memory_s`` (Brookner 1998: critically damped g-h
+    filter), so they fit any frame period; a steady motion is followed without lag. The first call
+    sets the place and leaves the velocity at zero.
+    """
+
+    def __init__(self, memory_s: float = 0.06) -> None:
+        self._memory_s = memory_s
+        self.value: np.ndarray | None = None
+        self.velocity: np.ndarray | None = None
+
+    def __call__(self, value: np.ndarray, elapsed_s: float) -> None:
+        """elapsed_s since the previous call, ignored in the first."""
+        value = np.asarray(value, np.float64)
+        if self.value is None or self.velocity is None:
+            self.value, self.velocity = value, np.zeros_like(value)
+        elif elapsed_s > 0:
+            theta = math.exp(-elapsed_s / self._memory_s)
+            expected = self.value + self.velocity * elapsed_s
+            surprise = value - expected
+            self.value = expected + (1 - theta**2) * surprise
+            self.velocity = self.velocity + (1 - theta) ** 2 * surprise / elapsed_s

@@ -1,7 +1,7 @@
 """The same hand keeps its id, its side and, if wanted, a steady shape from frame to frame.
 
 A tracker is ``tracker(hands, stamp_s) -> hands``; it never invents hands, so a frame's output has
-at most as many as its input.
+at most as many as its input. docs/tracking.md has the figures.
 """
 
 from __future__ import annotations
@@ -13,48 +13,65 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hand_perception.geometry import MIN_DEPTH_M, wrist_frame
-from hand_perception.hands import WRIST, Hand, Side
-from hand_perception.smoothing import OneEuroFilter
+from hand_perception.hands import WRIST, Hand, Pose, Side
+from hand_perception.matching import cheapest_pairs
+from hand_perception.smoothing import AlphaBetaFilter, OneEuroFilter
+from hand_perception.uncertainty import depth_std
 
 # A hand's own extent, which makes 3D speeds comparable with those in boxes per second.
 _HAND_LENGTH_M = 0.18
-# Depth follows from the hand's size in the picture and is some three times as noisy as its place.
-_DEPTH_SCALE_M = 0.6
+# Depth that follows from the hand's size in the picture is some three times as noisy as its place;
+# where it was measured it is steady. In between, by so many of its standard deviations.
+_DEPTH_SCALE_M, _DEPTH_STDS = 0.6, 6.0
+# A filter that heard nothing for so long starts anew: the hand has changed since.
+_STALE_S = 0.2
+# A hand that was away for longer comes back with its own side or is another one.
+_AWAY_S = 0.4
+# Standard deviations, where and how a hand is seen: of its middle and its joints about it, in box
+# sizes; of the box's size, in its logarithm.
+_PLACE, _SHAPE, _SIZE = 0.08, 0.06, 0.08
+# How fast, in box sizes per second, a hand gets away from where its motion points.
+_AGILITY = 3.0
+# A motion goes on for a while, and then nobody knows.
+_MOTION_S = 0.2
+# What a frame's side is trusted at most: one in twenty is wrong, however sure the network is.
+_SIDE_TRUST = 0.95
 
 
 @dataclass(frozen=True)
 class TrackerParameters:
     """max_gap_s: a track lives on so long without a hand, and takes its id up again.
-    gate: farthest a hand may be from where its track expects it, in box sizes.
+    gate: farthest, in box sizes, that a hand may be from where its track expects it in the next
+    frame; with the time it was not seen this grows.
     duplicate: hands whose 2D joints differ by less, on average and in box sizes, are one hand.
     side_inertia: the most evidence, in log-odds, that a held side gathers: contrary frames have to
-    outweigh it, five of them at the 0.95 that one frame is trusted at most.
+    outweigh it, thirty of them at the 0.95 that one frame is trusted at most.
     smoothing: filter joints and mesh.
     min_cutoff_hz, beta: see OneEuroFilter.
     """
 
-    max_gap_s: float = 0.4
+    max_gap_s: float = 1.5
     gate: float = 1.0
     duplicate: float = 0.2
-    side_inertia: float = 14.0
+    side_inertia: float = 90.0
     smoothing: bool = True
-    min_cutoff_hz: float = 1.5
-    beta: float = 4.0
+    min_cutoff_hz: float = 1.0
+    beta: float = 3.0
 
 
 class HandTracker:
     """Ids are positive and never used twice, also not after a jump back in time.
 
-    The side is held: each frame adds its side's log-odds, and the sum decides. Where it contradicts
-    the frame, the frame has most likely taken a palm for a back: seen from the camera, a hand and
-    the other hand with its depth inverted look alike. So the frame's 3D is reflected along the
-    viewing ray through the wrist, which keeps its projection (up to perspective within the hand)
-    and yields a mesh, a wrist frame and a label that agree.
+    The side is held: each frame adds its side's log-odds, and the sum decides. A frame that
+    contradicts it has taken a palm for a back; its skeleton is hardly another one (on the videos
+    that were looked at, joints move by a centimetre when the side flips). So it becomes the nearest
+    hand of the held side, see ``reflected``: a mesh, a wrist frame and a label that agree.
     """
 
     def __init__(self, parameters: TrackerParameters | None = None) -> None:
         self._parameters = parameters or TrackerParameters()
         self._tracks: list[_Track] = []
+        self._shown: list[tuple[_Track, Hand]] = []
         self._last_id = 0
         self._stamp_s = -math.inf
 
@@ -71,35 +88,36 @@ class HandTracker:
 
         hands = without_duplicates(hands, self._parameters.duplicate)
         tracks = self._assign(hands, stamp_s)
-        return [track.update(hand, stamp_s) for track, hand in zip(tracks, hands, strict=True)]
+        out = [track.update(hand, stamp_s) for track, hand in zip(tracks, hands, strict=True)]
+        self._shown = list(zip(tracks, out, strict=True))
+        return out
+
+    def predict(self, ahead_s: float) -> list[Hand]:
+        """The last call's hands as they will be ahead_s after its image, in their order.
+
+        Each moves on as it moved, for a fifth of a second at most; its shape and turn stay.
+        """
+        return [track.ahead(hand, ahead_s) for track, hand in self._shown]
 
     def _assign(self, hands: list[Hand], stamp_s: float) -> list[_Track]:
-        """A track for each hand: cheapest pairs first, new tracks for what is left."""
+        """A track for each hand: the likeliest pairs, new tracks for what is left."""
         costs = np.array(
             [[track.cost(hand, stamp_s) for track in self._tracks] for hand in hands]
         ).reshape(len(hands), len(self._tracks))
-        assigned: dict[int, _Track] = {}
-        taken: set[int] = set()
-        for flat in np.argsort(costs, axis=None, kind="stable"):
-            h, t = divmod(int(flat), len(self._tracks))
-            if not math.isfinite(costs[h, t]):
-                break
-            if h not in assigned and t not in taken:
-                assigned[h] = self._tracks[t]
-                taken.add(t)
-        for h in range(len(hands)):
-            if h not in assigned:
+        assigned = []
+        for t in cheapest_pairs(costs):
+            if t < 0:
                 self._last_id += 1
-                assigned[h] = _Track(self._last_id, self._parameters)
-                self._tracks.append(assigned[h])
-        return [assigned[h] for h in range(len(hands))]
+                self._tracks.append(_Track(self._last_id, self._parameters))
+            assigned.append(self._tracks[t])
+        return assigned
 
 
 def without_duplicates(hands: Sequence[Hand], distance: float) -> list[Hand]:
     """The hands in their order, without those that lie on a better scored one."""
     kept: list[Hand] = []
     for hand in sorted(hands, key=lambda hand: -hand.score):
-        if all(_joint_distance(hand, other.keypoints2d) > distance for other in kept):
+        if all(_joint_distance(hand, other) > distance for other in kept):
             kept.append(hand)
     return [hand for hand in hands if any(hand is other for other in kept)]
 
@@ -108,9 +126,16 @@ def _size(hand: Hand) -> float:
     return max(float(np.max(hand.box[2:] - hand.box[:2])), 1.0)
 
 
-def _joint_distance(hand: Hand, keypoints2d: np.ndarray) -> float:
+def _joint_distance(hand: Hand, other: Hand) -> float:
     """Mean over the joints, in sizes of the hand's box."""
-    return float(np.linalg.norm(hand.keypoints2d - keypoints2d, axis=1).mean()) / _size(hand)
+    return float(np.linalg.norm(hand.keypoints2d - other.keypoints2d, axis=1).mean()) / _size(hand)
+
+
+def _ray(hand: Hand) -> np.ndarray:
+    """Of the wrist: x / z, y / z and the logarithm of z, [3]."""
+    wrist = hand.keypoints3d[WRIST].astype(np.float64)
+    z = max(float(wrist[2]), MIN_DEPTH_M)
+    return np.array([wrist[0] / z, wrist[1] / z, math.log(z)])
 
 
 class _Track:
@@ -120,44 +145,61 @@ class _Track:
         self._identity = identity
         self._parameters = parameters
         self._hand: Hand | None = None
-        self._velocity = np.zeros(2)  # of the joints' mean, px/s
         self._right_odds = 0.0
         self.stamp_s = -math.inf
         self._start_filters()
 
     def _start_filters(self) -> None:
         p = self._parameters
-        self._filters = [OneEuroFilter(p.min_cutoff_hz, p.beta) for _ in range(5)]
-
-    def cost(self, hand: Hand, stamp_s: float) -> float:
-        """How ill the hand fits, in box sizes; inf beyond the gate."""
-        # Dead reckoning is good for a few frames, then it overshoots.
-        moved = self._velocity * min(stamp_s - self.stamp_s, 0.15)
-        distance = _joint_distance(hand, self._hand.keypoints2d + moved)
-        if distance > self._parameters.gate:
-            return math.inf
-        growth = abs(math.log(_size(hand) / _size(self._hand)))
-        # Where hands cross, their sides tell them apart; alone, a hand may not lose its id by it.
-        held = abs(self._right_odds) / self._parameters.side_inertia
-        other_side = 0.0 if hand.side is self.side else 0.5 * min(held, 1.0) * hand.side_confidence
-        return distance + 0.5 * growth + other_side
+        self._filters = [OneEuroFilter(p.min_cutoff_hz, p.beta) for _ in range(6)]
+        self._middle = AlphaBetaFilter()  # of the joints, px
+        self._place = AlphaBetaFilter()  # of the wrist, see _ray
 
     @property
     def side(self) -> Side:
         return Side.RIGHT if self._right_odds >= 0 else Side.LEFT
 
+    def cost(self, hand: Hand, stamp_s: float) -> float:
+        """Twice the negative logarithm of how likely this is the track's next hand, up to what is
+        the same for all; inf beyond the gate."""
+        elapsed_s = stamp_s - self.stamp_s
+        size, middle = _size(self._hand), hand.keypoints2d.mean(0)
+        strayed = _AGILITY * elapsed_s**2 / (elapsed_s + 0.15)
+        distance = float(np.linalg.norm(middle - self._expected(elapsed_s))) / size
+        if distance > self._parameters.gate + strayed:
+            return math.inf
+        other_side = hand.side is not self.side
+        if other_side and elapsed_s > _AWAY_S:
+            return math.inf
+        # What is not known for sure costs its width, or a track lost long ago would take all.
+        place, shape, grown = _PLACE + strayed, _SHAPE + 0.3 * strayed, _SIZE + 0.3 * strayed
+        own = (self._hand.keypoints2d - self._hand.keypoints2d.mean(0)) / size
+        now = (hand.keypoints2d - middle) / _size(hand)
+        differing = float(np.linalg.norm(now - own, axis=1).mean())
+        growth = math.log(_size(hand) / size)
+        cost = (distance / place) ** 2 + (differing / shape) ** 2 + (growth / grown) ** 2
+        cost += 4 * math.log(place) + 2 * math.log(shape) + 2 * math.log(grown)
+        if other_side:
+            cost += 2 * min(abs(self._right_odds), _evidence(hand))
+        return cost
+
+    def _expected(self, elapsed_s: float) -> np.ndarray:
+        """Where the joints' middle is by now, [2] pixels."""
+        return self._middle.value + self._middle.velocity * _coasting(elapsed_s)
+
     def update(self, hand: Hand, stamp_s: float) -> Hand:
         elapsed_s = stamp_s - self.stamp_s
-        if self._hand is not None and elapsed_s > 0:
-            step = (hand.keypoints2d - self._hand.keypoints2d).mean(0) / elapsed_s
-            self._velocity = 0.5 * self._velocity + 0.5 * step
         first = self._hand is None
+        if not first and elapsed_s > _STALE_S:
+            self._start_filters()
         self._hand, self.stamp_s = hand, stamp_s
         before = self.side
         self._weigh_side(hand)
         if self.side is not before and not first:
             # What was filtered so far is the other hand, inside out.
             self._start_filters()
+        self._middle(hand.keypoints2d.mean(0), elapsed_s)
+        self._place(_ray(hand), elapsed_s)
         out = replace(
             hand if hand.side is self.side else reflected(hand),
             track_id=self._identity,
@@ -165,42 +207,86 @@ class _Track:
         )
         return self._smoothed(out, elapsed_s) if self._parameters.smoothing else out
 
+    def ahead(self, hand: Hand, ahead_s: float) -> Hand:
+        """``hand``, the track's last output, moved on."""
+        coasting = _coasting(max(ahead_s, 0.0))
+        wrist = hand.keypoints3d[WRIST].astype(np.float64)
+        x, y, log_z = _ray(hand) + self._place.velocity * coasting
+        shift = np.array([x, y, 1.0]) * math.exp(log_z) - wrist
+        moved = (self._middle.velocity * coasting).astype(np.float32)
+        return replace(
+            hand,
+            box=hand.box + np.tile(moved, 2),
+            keypoints2d=hand.keypoints2d + moved,
+            keypoints3d=(hand.keypoints3d + shift).astype(np.float32),
+            vertices=(hand.vertices + shift).astype(np.float32),
+            wrist=Pose(hand.wrist.rotation, hand.wrist.translation + shift),
+        )
+
     def _weigh_side(self, hand: Hand) -> None:
-        # No single frame is trusted beyond 0.95, nor taken for evidence against its own label.
-        confidence = min(max(hand.side_confidence, 0.5), 0.95)
-        evidence = math.log(confidence / (1 - confidence))
         limit = self._parameters.side_inertia
+        evidence = _evidence(hand)
         odds = self._right_odds + (evidence if hand.side is Side.RIGHT else -evidence)
         if odds == 0:  # no evidence at all: the frame's own label
             odds = math.copysign(1e-6, 1 if hand.side is Side.RIGHT else -1)
         self._right_odds = min(max(odds, -limit), limit)
 
     def _smoothed(self, hand: Hand, elapsed_s: float) -> Hand:
-        """Shape, direction and depth differ in noise, so they are filtered apart."""
-        pixels, rays, depths, joints, mesh = self._filters
+        """Shape, direction and depth differ in noise, so they are filtered apart: a hand that moves
+        as a whole is followed quickly without letting its joints shake."""
+        middles, pixels, rays, depths, joints, mesh = self._filters
+        size, middle = _size(hand), hand.keypoints2d.mean(0, keepdims=True)
+        keypoints2d = middles(middle, elapsed_s, size) + pixels(
+            hand.keypoints2d - middle, elapsed_s, size
+        )
         wrist = hand.keypoints3d[WRIST]
         z = max(float(wrist[2]), MIN_DEPTH_M)
         ray = rays(wrist[None, :2] / z, elapsed_s, _HAND_LENGTH_M / z)[0]
-        depth = depths(np.array([[z]]), elapsed_s, _DEPTH_SCALE_M)[0, 0]
+        depth = depths(np.array([[z]]), elapsed_s, _depth_scale(hand))[0, 0]
         position = np.array([*ray, 1.0]) * depth
         keypoints3d = position + joints(hand.keypoints3d - wrist, elapsed_s, _HAND_LENGTH_M)
         vertices = position + mesh(hand.vertices - wrist, elapsed_s, _HAND_LENGTH_M)
         return replace(
             hand,
-            keypoints2d=pixels(hand.keypoints2d, elapsed_s, _size(hand)).astype(np.float32),
+            keypoints2d=keypoints2d.astype(np.float32),
             keypoints3d=keypoints3d.astype(np.float32),
             vertices=vertices.astype(np.float32),
             wrist=wrist_frame(keypoints3d, hand.side),
         )
 
 
+def _evidence(hand: Hand) -> float:
+    """Log-odds of the hand's side; never against its own label."""
+    confidence = min(max(hand.side_confidence, 0.5), _SIDE_TRUST)
+    return math.log(confidence / (1 - confidence))
+
+
+def _depth_scale(hand: Hand) -> float:
+    """Metres per second that count as fast along the ray."""
+    if hand.position_covariance is None:
+        return _DEPTH_SCALE_M
+    scale = _DEPTH_STDS * depth_std(hand.position_covariance)
+    return min(max(scale, _HAND_LENGTH_M), _DEPTH_SCALE_M)
+
+
+def _coasting(elapsed_s: float) -> float:
+    """For how many seconds of elapsed_s a motion is taken to have gone on."""
+    return _MOTION_S * (1 - math.exp(-elapsed_s / _MOTION_S))
+
+
 def reflected(hand: Hand) -> Hand:
-    """The other side's hand that looks the same: its 3D mirrored along the ray to the wrist."""
+    """The nearest hand of the other side: mirrored in the plane through its wrist that its joints
+    are nearest to.
+
+    Of all mirror images with the same wrist this one moves the joints least, and for a hand that
+    is seen from its front or back it moves them along the ray, which keeps the picture.
+    """
     wrist = np.asarray(hand.keypoints3d[WRIST], np.float64)
-    ray = wrist / max(float(np.linalg.norm(wrist)), 1e-9)
+    offsets = hand.keypoints3d - wrist
+    normal = np.linalg.eigh(offsets.T @ offsets)[1][:, 0]
 
     def mirror(points: np.ndarray) -> np.ndarray:
-        return (points - 2 * ((points - wrist) @ ray)[:, None] * ray).astype(np.float32)
+        return (points - 2 * ((points - wrist) @ normal)[:, None] * normal).astype(np.float32)
 
     keypoints3d = mirror(hand.keypoints3d)
     return replace(

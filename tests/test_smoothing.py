@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from hand_perception.smoothing import OneEuroFilter
+from hand_perception.smoothing import AlphaBetaFilter, OneEuroFilter
 
 FRAME = 1 / 30
 
@@ -49,3 +49,36 @@ def test_a_second_call_at_the_same_time_changes_nothing():
     filtered = OneEuroFilter(1.0, 0.0)
     filtered(np.zeros((1, 2)), 0.0, 1.0)
     np.testing.assert_array_equal(filtered(np.ones((1, 2)), 0.0, 1.0), np.zeros((1, 2)))
+
+
+def test_a_steady_motion_is_followed_without_lag_at_any_period():
+    rng = np.random.default_rng(0)
+    motion = AlphaBetaFilter(memory_s=0.06)
+    velocity, t = np.array([0.7, -2.0]), 0.0
+    for elapsed in rng.uniform(0.01, 0.1, 100):
+        t += elapsed
+        motion(velocity * t, elapsed)
+    # What is left of the start fades as exp(-t / memory): 5 s over 0.06 s.
+    np.testing.assert_allclose(motion.value, velocity * t, atol=1e-9)
+    np.testing.assert_allclose(motion.velocity, velocity, atol=1e-9)
+
+
+def test_the_velocity_of_noise_is_small():
+    noise = np.random.default_rng(1).normal(0, 1.0, (5000, 1))
+    motion, found = AlphaBetaFilter(memory_s=0.06), []
+    for value in noise:
+        motion(value, FRAME)
+        found.append(motion.velocity[0])
+    # Brookner 1998, eq. 1.2.6: variance h^2 * 2 / (g (4 - 2 g - h)) / T^2 of the noise's.
+    theta = math.exp(-FRAME / 0.06)
+    g, h = 1 - theta**2, (1 - theta) ** 2
+    expected = h * math.sqrt(2 / (g * (4 - 2 * g - h))) / FRAME
+    assert np.std(found[100:]) == pytest.approx(expected, rel=0.05)
+
+
+def test_an_alpha_beta_filter_starts_at_rest_and_ignores_repeated_times():
+    motion = AlphaBetaFilter()
+    motion(np.array([3.0]), 0.5)
+    assert motion.value == [3.0] and motion.velocity == [0.0]
+    motion(np.array([9.0]), 0.0)
+    assert motion.value == [3.0]

@@ -10,7 +10,7 @@ import cv2
 
 from hand_perception.data.photograph_labels import read_photographs
 from hand_perception.errors import DataError
-from hand_perception.evaluation import photographs, report, synthetic, video
+from hand_perception.evaluation import photographs, report, synthetic, tracking, video
 from hand_perception.evaluation.predictions import read_predictions, reconstruct
 from hand_perception.evaluation.worst_cases import worst_cases_page
 from hand_perception.hands import Reconstruction
@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=SUITES,
         required=True,
         help="real: labelled photographs; synthetic: rendered hands with full 3D truth; "
-        "video: steadiness over time",
+        "video: steadiness over time; tracking: ids and steadiness on played scenes, needs no data",
     )
-    parser.add_argument("--data", type=Path, required=True, help="the suite's folder")
+    parser.add_argument("--data", type=Path, help="the suite's folder")
     parser.add_argument("--model", default="handos_s", help="name or path of a model (%(default)s)")
     parser.add_argument(
         "--predictions",
@@ -53,6 +53,8 @@ def evaluate(args: argparse.Namespace, load: Load) -> int:
     """``run`` with what loads a model by name."""
     if args.predictions and args.suite != "real":
         raise DataError("--predictions go with --suite real; the other suites need --model")
+    if args.data is None and args.suite != "tracking":
+        raise DataError(f"--suite {args.suite} needs data: give its folder with --data")
     protocol, rows = SUITES[args.suite](args, load)
     print(report.table(rows))
     if args.output:
@@ -85,10 +87,14 @@ def _video(args: argparse.Namespace, load: Load) -> tuple[str, report.Rows]:
     return video.__doc__, video.evaluate(args.data, load(args.model), args.limit)
 
 
+def _tracking(args: argparse.Namespace, load: Load) -> tuple[str, report.Rows]:
+    return tracking.__doc__, tracking.evaluate()
+
+
 def _evenly(items, limit: int | None) -> list:
     items = list(items)
     step = max(1, len(items) // limit) if limit else 1
     return items[::step][:limit]
 
 
-SUITES = {"real": _real, "synthetic": _synthetic, "video": _video}
+SUITES = {"real": _real, "synthetic": _synthetic, "video": _video, "tracking": _tracking}

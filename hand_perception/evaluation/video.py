@@ -8,6 +8,7 @@ Two rows a video, at score >= 0.5. "frame by frame" has ids but neither held sid
 - jitter 2D: mean length of the joints' second differences from frame to frame, over the longer side
   of the box; jitter 3D in millimetres, relative to the wrist. Zero for steady motion.
 - side flips: changes of side per 100 of its frames.
+- labels: the same jitter of the joints that NAME.full.json holds (see PCK), for comparison.
 - PCK@0.1: where NAME.full.json, with the joints of each frame in pixels, lies beside NAME.*: share
   of joints within a tenth of their tight box's longer side; frames without a hand count as wrong.
 """
@@ -63,6 +64,9 @@ def evaluate(
             tracker = HandTracker(parameters)
             tracked = [tracker(hands, k / rate) for k, hands in enumerate(frames)]
             rows[f"{path.stem}, {variant}"] = summary(tracked, truth)
+        if truth is not None:
+            row = dict.fromkeys(summary(frames), float("nan"))
+            rows[f"{path.stem}, labels"] = row | steadiness(truth[: len(frames)])
     return rows
 
 
@@ -93,6 +97,12 @@ def golden_joints(video: Path) -> np.ndarray | None:
         return joints.reshape(len(joints), NUM_KEYPOINTS, 2)
     except (ValueError, IndexError) as error:
         raise DataError(f"{path} does not hold 21 joints for each frame ({error})") from error
+
+
+def steadiness(joints: np.ndarray) -> dict[str, float]:
+    """Jitter of labels [T, 21, 2], over the box that a Hand with these joints would have."""
+    sizes = 1.2 * (joints.max(1) - joints.min(1)).max(1)
+    return {"frames": len(joints), "jitter 2D": jitter(joints, sizes)}
 
 
 def summary(frames: Frames, truth: np.ndarray | None = None) -> dict[str, float]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -75,6 +76,22 @@ def test_the_suite_reads_videos_and_holds_sides(clip):
     assert rows["clip.25fps, frame by frame"]["side flips"] == 20.0
     assert rows["clip.25fps, tracked"]["side flips"] == 0.0
     assert rows["clip.25fps, tracked"]["PCK@0.1"] == 1.0
+    assert rows["clip.25fps, labels"]["jitter 2D"] == 0.0
+
+
+def test_the_labels_jitter_is_over_the_same_box_as_a_hands():
+    hand = tracked(1)
+    low, high = hand.keypoints2d.min(0), hand.keypoints2d.max(0)
+    margin = 0.1 * (high - low).max()
+    box = np.concatenate([low - margin, high + margin])
+    frames, truth = [], []
+    for k in range(8):
+        shift = 3.0 * (k % 2)
+        moved = replace(hand, keypoints2d=hand.keypoints2d + shift, box=box + shift)
+        frames.append([moved])
+        truth.append(moved.keypoints2d)
+    expected = video.summary(frames)["jitter 2D"]
+    assert video.steadiness(np.array(truth))["jitter 2D"] == pytest.approx(expected)
 
 
 def test_limit_stops_early(clip):
