@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hand_perception.errors import CameraError, ModelError
-from hand_perception.hands import Camera, Reconstruction
+from hand_perception.geometry import box_iou
+from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.imaging import Letterbox, check_image
 from hand_perception.postprocess import (
     CANDIDATE_SCORE,
@@ -137,14 +138,49 @@ class HandReconstructor:
         stages |= {"decoder": decoded_at - started, "postprocess": done - decoded_at}
         return Reconstruction(hands, {name: 1e3 * s for name, s in stages.items()})
 
+    def in_boxes(
+        self, image: np.ndarray, boxes: np.ndarray, camera: Camera | None = None
+    ) -> list[Hand]:
+        """A hand for each of the boxes [N, 4] (x0, y0, x1, y1, in pixels), in their order.
+
+        For protocols that give the true boxes (HandOS, supplement X): the query whose own box
+        overlaps one most is decoded in it. Raises as a call does.
+        """
+        boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+        if self.can_follow:
+            return [self.follow(image, camera, box[None], 0.0).hands[0] for box in boxes]
+        prepared, fit = self._prepare(image)
+        camera = _camera_of(image, camera)
+        detected = self._backend.detect(prepared)
+        size = self._folder.image_size
+        own = image_boxes(detected, np.arange(len(detected.scores)), fit, size)
+        hands = []
+        for box in boxes:
+            # Where none overlaps, the likeliest hand's query.
+            query = int(np.argmax(box_iou(own, box)[:, 0] + 1e-3 * detected.scores))
+            low, high = (fit.boxes_to_network(box) + 0.5).reshape(2, 2) / size
+            moved = detected.boxes.copy()
+            moved[query] = *((low + high) / 2), *(high - low)
+            placed = replace(detected, boxes=moved)
+            hands += self._decode(placed, np.array([query]), fit, camera, 0.0, {}).hands
+        return hands
+
     def candidates(self, image: np.ndarray) -> Candidates:
         """What the detector proposes and the decoder says to it, to calibrate scores with."""
-        tensor, fit = self._prepare(image)
-        detected = self._backend.detect(tensor)
-        chosen = choose_hands(detected, CANDIDATE_SCORE, self._folder.nms_iou)
+        detected, chosen, fit = self._propose(image)
         presence = self._backend.decode(detected, chosen).presence if len(chosen) else np.zeros(0)
         boxes = image_boxes(detected, chosen, fit, self._folder.image_size)
         return Candidates(boxes, detected.scores[chosen], presence)
+
+    def proposals(self, image: np.ndarray) -> np.ndarray:
+        """The detector's boxes [N, 4] in pixels of the image, good and bad, best first."""
+        detected, chosen, fit = self._propose(image)
+        return image_boxes(detected, chosen, fit, self._folder.image_size)
+
+    def _propose(self, image: np.ndarray) -> tuple[Detected, np.ndarray, Letterbox]:
+        prepared, fit = self._prepare(image)
+        detected = self._backend.detect(prepared)
+        return detected, choose_hands(detected, CANDIDATE_SCORE, self._folder.nms_iou), fit
 
     def _prepare(self, image: np.ndarray) -> tuple[Any, Letterbox]:
         """The network's input and the way back to the image's pixels."""

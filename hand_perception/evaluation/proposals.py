@@ -42,9 +42,9 @@ def impostors(
     photograph: LabelledPhotograph, root: Path, reconstruct: HandReconstructor
 ) -> np.ndarray:
     """Boxes [n, 4] in pixels that are no hands for sure."""
-    boxes = reconstruct.candidates(read_image(root / photograph.file)).boxes
     if not (photograph.exhaustive or photograph.negative):
-        boxes = boxes[:0]
+        return np.zeros((0, 4), np.float32)
+    boxes = reconstruct.proposals(read_image(root / photograph.file))
     hands = np.array([hand.box for hand in photograph.hands]).reshape(-1, 4)
     away = box_iou(boxes, hands).max(1, initial=0.0) <= PART_IOU
     away &= covered(boxes, photograph.ignore_boxes) <= PART_IOU
