@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
+
+import yaml
 
 from hand_perception.errors import HandPerceptionError
 
@@ -16,3 +19,24 @@ def build(kind: type[Kind], values: dict[str, Any], error: type[HandPerceptionEr
     if unknown := set(values) - known:
         raise error(f"unknown settings {sorted(unknown)}: {kind.__name__} has {sorted(known)}")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def override(
+    values: dict[str, Any], assignments: Sequence[str], error: type[HandPerceptionError]
+) -> dict[str, Any]:
+    """``values`` with assignments such as "decoder.mask=b" made; the value is YAML.
+
+    Raises ``error`` for one that is none.
+    """
+    changed = dict(values)
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        *groups, key = path.split(".")
+        if not equals or not all((*groups, key)):
+            raise error(f"{assignment!r} assigns nothing: write for example decoder.mask=b")
+        inner = changed
+        for group in groups:
+            inner[group] = dict(inner.get(group) or {})
+            inner = inner[group]
+        inner[key] = yaml.safe_load(text)
+    return changed

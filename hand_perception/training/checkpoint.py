@@ -49,6 +49,18 @@ def load_model(path: Path) -> dict[str, Tensor]:
     return groups["model"]
 
 
+def load_part(path: Path, part: str, model: nn.Module) -> None:
+    """One part of a stage's file into ``model``. Raises ModelError when it is of other sizes."""
+    prefix = f"{part}."
+    stored = {k[len(prefix) :]: v for k, v in load_model(path).items() if k.startswith(prefix)}
+    try:
+        model.get_submodule(part).load_state_dict(stored)
+    except (AttributeError, RuntimeError) as error:
+        raise ModelError(
+            f"{path} holds another {part} than this model's: give one of the same sizes"
+        ) from error
+
+
 def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """The optimiser's state by parameter name."""
     out = {}

@@ -15,6 +15,7 @@ from hand_perception.data.photographs import Photographs
 from hand_perception.data.topology import InTopology
 from hand_perception.errors import DataError
 from hand_perception.template import Template, load_template
+from hand_perception.training import checkpoint
 from hand_perception.training.batches import Source
 from hand_perception.training.config import TrainingConfig
 from hand_perception.training.networks import load_objective
@@ -39,6 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mano", type=Path, help="your MANO_RIGHT.pkl, for the sets that need it")
     parser.add_argument("--init", type=Path, help="start from a stage's file of an earlier run")
+    parser.add_argument(
+        "--detector", type=Path, help="start from the detector alone of such a file"
+    )
+    parser.add_argument("--model", help="another of config/models than the recipe's")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the model's sizes and choices, for example decoder.mask=b",
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
     parser.add_argument("--workers", type=int, default=1, help="processes that load data")
@@ -48,10 +60,12 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     config = TrainingConfig.load(args.recipe)
-    model = args.recipe.parent.parent / "models" / f"{config.model}.yaml"
+    model = args.recipe.parent.parent / "models" / f"{args.model or config.model}.yaml"
     mano = load_mano(args.mano) if args.mano else None
     template = learnt_template(config.topology, mano, args.output)
-    objective = load_objective(model, config, template)
+    objective = load_objective(model, config, template, args.set)
+    if args.detector:
+        checkpoint.load_part(args.detector, "detector", objective.learner.network)
     sources = {name: open_dataset(name, path, "train", mano) for name, path in args.data}
     if args.synthetic:
         from hand_perception.data.synthetic import SyntheticSamples

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from hand_perception.errors import DataError
+from hand_perception.errors import DataError, ModelError
+from hand_perception.settings import override
 from hand_perception.template import Template
 from hand_perception.training.config import TrainingConfig
 from hand_perception.training.objective import Objective
 
 
 def load_objective(
-    path: Path, recipe: TrainingConfig, template: Template | None = None
+    path: Path,
+    recipe: TrainingConfig,
+    template: Template | None = None,
+    changes: Sequence[str] = (),
 ) -> Objective:
     """path: of the network's sizes, config/models/*.yaml; its key ``network`` says which one.
-    template: whose mesh is learnt, ours unless given.
+    template: whose mesh is learnt, ours unless given. changes: of the sizes, such as
+    "decoder.mask=b".
 
     Raises DataError for an unknown network or loss, ModelError for unknown sizes.
     """
-    values = yaml.safe_load(path.read_text())
+    values = override(yaml.safe_load(path.read_text()), changes, ModelError)
     network = values.pop("network", None)
     if network == "handos":
         from hand_perception.models.handos.config import HandOSConfig

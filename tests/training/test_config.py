@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hand_perception.errors import DataError
+from hand_perception.errors import DataError, ModelError
 from hand_perception.training.config import TrainingConfig
 from hand_perception.training.networks import load_objective
 
@@ -41,3 +41,13 @@ def test_unknown_networks_and_losses_are_named(tmp_path, network, losses, word):
     recipe = TrainingConfig("a", (), losses={losses: 1.0})
     with pytest.raises(DataError, match=word):
         load_objective(path, recipe)
+
+
+def test_choices_of_the_network_are_set_from_outside():
+    recipe = TrainingConfig("handos_s", ())
+    path = CONFIG / "models" / "handos_s.yaml"
+    changes = ["decoder.mask=a", "decoder.queries=unified", "image_size=64"]
+    described = load_objective(path, recipe, changes=changes).describe()
+    assert described["decoder"]["mask"] == "a" and described["image_size"] == 64
+    with pytest.raises(ModelError, match="mask is 'z'"):
+        load_objective(path, recipe, changes=["decoder.mask=z"])
