@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from typing import Any
 
+import numpy as np
+
 from hand_perception.dds.participant import Participant
 from hand_perception.parameters import NodeParameters, ParameterError
 
@@ -25,10 +27,10 @@ _EMPTY_VALUE = {
     "integer_value": 0,
     "double_value": 0.0,
     "string_value": "",
-    "byte_array_value": [],
-    "bool_array_value": [],
-    "integer_array_value": [],
-    "double_array_value": [],
+    "byte_array_value": np.zeros(0, np.uint8),
+    "bool_array_value": np.zeros(0, bool),
+    "integer_array_value": np.zeros(0, np.int64),
+    "double_array_value": np.zeros(0),
     "string_array_value": [],
 }
 _SPECS = {spec.name: spec for spec in fields(NodeParameters)}
@@ -69,7 +71,7 @@ class ParameterServices:
         return self._make("rcl_interfaces/msg/ParameterValue", **filled)
 
     def _types(self, request: Any) -> dict[str, Any]:
-        return {"types": bytes(_type_of(name) for name in request.names)}
+        return {"types": np.array([_type_of(name) for name in request.names], np.uint8)}
 
     def _list(self, request: Any) -> dict[str, Any]:
         chosen = [

@@ -107,9 +107,9 @@ class HandPerceptionNode(LifecycleNode):
     @_reporting
     def on_configure(self, state: State) -> TransitionCallbackReturn:
         parameters = self._snapshot()
-        self.get_logger().info(f"loading model {parameters.model}")
         # All or nothing: a failed configuration leaves no publisher behind.
         kinds = {o: message_class(o.type_name) for o in node_outputs(parameters)}
+        self.get_logger().info(f"loading model {parameters.model}")
         self._reconstructor = self._load(parameters)
         for output, kind in kinds.items():
             self._outputs[output] = self.create_lifecycle_publisher(

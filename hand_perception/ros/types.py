@@ -31,9 +31,11 @@ def message_class(name: str) -> type:
         return get_message(name)
     except ModuleNotFoundError as error:
         package = name.partition("/")[0]
-        raise InterfaceError(
-            f"{name} is not installed: install ros-$ROS_DISTRO-{package.replace('_', '-')}"
-        ) from error
+        if package == "hand_perception":
+            cure = "build this package with colcon and source its workspace"
+        else:
+            cure = f"install ros-$ROS_DISTRO-{package.replace('_', '-')}"
+        raise InterfaceError(f"{name} is not installed: {cure}") from error
 
 
 service_class = cache(get_service)

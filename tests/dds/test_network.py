@@ -47,8 +47,22 @@ def test_loopback_stays_loopback_whatever_the_user_configured(monkeypatch):
 
 
 def test_a_broken_configuration_is_one_clear_error(monkeypatch, domain, capfd):
-    monkeypatch.setattr(participant, "configuration", lambda localhost: "<Nonsense/>")
+    monkeypatch.setattr(participant, "configuration", lambda *_: "<Nonsense/>")
     with pytest.raises(HandPerceptionError, match="CYCLONEDDS_URI") as caught:
         Participant("broken", domain_id=domain, localhost=True)
     assert "\n" not in str(caught.value)
     assert "Nonsense" in capfd.readouterr().err  # Cyclone itself names the place
+
+
+def test_peers_come_from_ros_s_variable(monkeypatch):
+    monkeypatch.setenv("ROS_STATIC_PEERS", "192.168.1.5; robot.local;")
+    assert network.peers_from_environment() == ["192.168.1.5", "robot.local"]
+    monkeypatch.delenv("ROS_STATIC_PEERS")
+    assert network.peers_from_environment() == []
+
+
+def test_peers_are_asked_besides_the_network_but_not_from_loopback(monkeypatch):
+    monkeypatch.delenv("CYCLONEDDS_URI", raising=False)
+    assert '<Peer address="robot.local"/>' in network.configuration(False, ["robot.local"])
+    assert "robot.local" not in network.configuration(True, ["robot.local"])
+    assert "Peers" not in network.configuration(False)

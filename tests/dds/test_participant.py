@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 from cyclonedds.qos import Policy, Qos
 from cyclonedds.sub import DataReader
+from front_ends.service_client import ServiceClient
 
 from hand_perception import messages
+from hand_perception.cdr import type_store
 from hand_perception.dds import wire
 from hand_perception.dds.participant import LATCHED, RELIABLE, Participant
+from hand_perception.dds.qos import QosOverrides
+from hand_perception.dds.service_types import register_services
 from hand_perception.dds.types import dds_type
 from hand_perception.frames import image_message
+from hand_perception.parameters import ParameterError
 
 PATIENCE = 60.0  # seconds until a test gives up; nothing waits for so long
 GRAPH = "rmw_dds_common/msg/ParticipantEntitiesInfo"
@@ -85,7 +90,7 @@ def test_the_node_graph_lists_the_endpoints(domain, distro, gid_size):
         (node,) = graph.node_entities_info_seq
         assert (node.node_namespace, node.node_name) == ("/robot", "node")
         (writer,) = participant._writers
-        (reader, *_) = participant._readers[0]
+        reader = participant._subscriptions[0].reader
         for listed, entity in (
             (graph.gid, participant._participant),
             (node.writer_gid_seq[0], writer),
@@ -126,3 +131,121 @@ def test_closing_twice_is_allowed_and_frees_the_domain(domain):
         participant = Participant("node", domain_id=domain, localhost=True)
         participant.close()
         participant.close()
+
+
+def test_a_closed_subscription_hears_nothing_and_leaves_the_graph(participant):
+    inbox = queue.SimpleQueue()
+    subscription = participant.subscribe(
+        "chatter", HEADER, lambda message, *_: inbox.put(message), RELIABLE
+    )
+    publisher = participant.publisher("chatter", HEADER)
+    publisher.publish(messages.header(participant.types, 1, "one"))
+    assert inbox.get(timeout=PATIENCE).frame_id == "one"
+    subscription.close()
+    assert publisher.num_listeners == 0
+    (node,) = read_graph(participant).node_entities_info_seq
+    assert node.reader_gid_seq == []
+    # And it can be taken up again.
+    again = collect(participant, "chatter", HEADER)
+    publisher.publish(messages.header(participant.types, 2, "two"))
+    assert again.get(timeout=PATIENCE).frame_id == "two"
+
+
+def test_a_subscription_may_be_closed_from_its_own_callback(participant):
+    heard = queue.SimpleQueue()
+
+    def once(message, *_):
+        subscription.close()
+        heard.put(message)
+
+    subscription = participant.subscribe("chatter", HEADER, once, RELIABLE, depth=8)
+    publisher = participant.publisher("chatter", HEADER)
+    for number in range(3):
+        publisher.publish(messages.header(participant.types, number, ""))
+    heard.get(timeout=PATIENCE)
+    other = collect(participant, "other", HEADER)  # the thread lives on
+    participant.publisher("other", HEADER).publish(messages.header(participant.types, 9, ""))
+    other.get(timeout=PATIENCE)
+    assert heard.empty()
+
+
+def test_timers_repeat_and_survive_their_errors(participant):
+    beats = queue.SimpleQueue()
+
+    def beat():
+        beats.put(time.monotonic())
+        raise ValueError("a bug")
+
+    start = time.monotonic()
+    participant.every(0.02, beat)
+    times = [beats.get(timeout=PATIENCE) for _ in range(3)]
+    assert times[0] >= start + 0.02
+    assert times == sorted(times)
+
+
+def test_services_answer_each_client_its_own_requests(participant):
+    types = participant.types
+
+    def answer(request):
+        return {"success": request.data, "message": f"{request.data}"}
+
+    participant.service("~/switch", "std_srvs/srv/SetBool", answer)
+    assert participant.resolve("~/switch") == "/robot/node/switch"
+    clients = [ServiceClient(participant, "node/switch", "std_srvs/srv/SetBool") for _ in range(2)]
+    for client, data in zip(clients * 2, (True, False, False, True), strict=True):
+        response = client.call(data=data)
+        assert (response.success, response.message) == (data, str(data))
+    assert types.find("std_srvs/srv/SetBool_Request").__msgtype__ == "std_srvs/srv/SetBool_Request"
+
+
+def test_qos_overrides_name_topic_kind_and_policy(domain):
+    overrides = QosOverrides(
+        {
+            "qos_overrides./chatter.subscription.reliability": "best_effort",
+            "qos_overrides./chatter.subscription.depth": 5,
+            "qos_overrides./chatter.publisher.durability": "transient_local",
+        }
+    )
+    with Participant("n", domain_id=domain, localhost=True, qos_overrides=overrides) as talker:
+        subscription = talker.subscribe("chatter", HEADER, lambda *_: None, RELIABLE, depth=1)
+        talker.publisher("chatter", HEADER)
+        reader_qos, writer_qos = subscription.reader.get_qos(), talker._writers[0].get_qos()
+        assert Policy.Reliability.BestEffort in reader_qos
+        assert Policy.History.KeepLast(5) in reader_qos
+        assert Policy.Durability.TransientLocal in writer_qos
+        assert Policy.History.KeepLast(1) in writer_qos
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("qos_overrides./chatter.subscription.reliability", "certain"),
+        ("qos_overrides./chatter.subscription.depth", 0),
+        ("qos_overrides./chatter.reader.depth", 1),
+        ("qos_overrides./chatter.subscription.colour", "red"),
+        ("qos_overrides./chatter", 1),
+    ],
+)
+def test_qos_overrides_that_mean_nothing_are_refused(name, value):
+    with pytest.raises(ParameterError, match=name.replace(".", "[.]")):
+        QosOverrides({name: value})
+
+
+# What ROS 2 Jazzy announces for the same types (share/std_srvs/srv/*.json of an installation).
+@pytest.mark.parametrize(
+    ("name", "type_hash"),
+    [
+        (
+            "std_srvs/srv/Trigger_Request",
+            "RIHS01_d010825374ce8918e72bfd826c82603e60f45419e932ea976f807b74a863a199",
+        ),
+        (
+            "std_srvs/srv/SetBool_Response",
+            "RIHS01_d0814e7f7b4880ab77e9c57426c7aa1562ab69f11eef8e2e968812f9cbd0b059",
+        ),
+    ],
+)
+def test_services_have_ros_s_type_hashes(name, type_hash):
+    store = type_store()
+    register_services(store)
+    assert store.hash_rihs01(name) == type_hash

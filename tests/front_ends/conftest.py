@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("cyclonedds", reason="needs the dds extra")
@@ -158,8 +159,9 @@ class NodeProcess:
             str: (4, "string_value"),
         }[type(value)]
         empty = dict(bool_value=False, integer_value=0, double_value=0.0, string_value="")
-        arrays = ("byte", "bool", "integer", "double", "string")
-        empty |= {f"{kind}_array_value": [] for kind in arrays}
+        kinds = {"byte": np.uint8, "bool": bool, "integer": np.int64, "double": np.float64}
+        empty |= {f"{name}_array_value": np.zeros(0, kind) for name, kind in kinds.items()}
+        empty["string_array_value"] = []
         make = self.types.make
         filled = make("rcl_interfaces/msg/ParameterValue", type=number, **{**empty, field: value})
         parameter = make("rcl_interfaces/msg/Parameter", name=name, value=filled)

@@ -1,4 +1,4 @@
-"""The rclpy lifecycle node, spoken to through rclpy in the same process."""
+"""What only the rclpy front end has: the life cycle; spoken to through rclpy in one process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from bright_square import DEPTH, BrightSquare, picture
+from bright_square import BrightSquare, picture
 
 pytest.importorskip("rclpy", reason="needs rclpy: source a ROS 2 workspace")
 
@@ -19,18 +19,18 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from sensor_msgs_py import point_cloud2
+from std_srvs.srv import Trigger
 
 from hand_perception import messages
-from hand_perception.articulation import JOINT_NAMES
-from hand_perception.errors import ModelError
-from hand_perception.frames import camera_info_message, image_message
-from hand_perception.hands import Camera, Side
-from hand_perception.node import DIAGNOSTICS, JOINT_STATES, KEYPOINTS, MARKERS, MESH, TF, TOPOLOGY
+from hand_perception.errors import HandPerceptionError, ModelError
+from hand_perception.frames import image_message
+from hand_perception.ros import types
 from hand_perception.ros.node import HandPerceptionNode
-from hand_perception.ros.types import TYPES
+from hand_perception.ros.types import TYPES, message_class
+from hand_perception.topics import DIAGNOSTICS, MARKERS, MESH, POINTS
 
 PATIENCE = 60.0  # seconds until a test gives up; nothing waits for so long
-CAMERA = Camera(400, 400, 159.5, 119.5, 320, 240)
 CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE = 1, 2, 3, 4
 
 
@@ -127,41 +127,43 @@ def header(stamp_ns: int = 1_700_000_000_123_456_789):
     return messages.header(TYPES, stamp_ns, "optical")
 
 
-def test_an_image_becomes_mesh_keypoints_tf_markers_and_joint_states(start):
+def test_deactivated_the_node_clears_its_markers_and_is_deaf(start):
     system = start()
     assert system.change(CONFIGURE)
-    for output in (MESH, KEYPOINTS, TOPOLOGY, MARKERS, JOINT_STATES, TF):
-        system.listen(output)
+    system.listen(MARKERS)
     assert system.change(ACTIVATE)
-    image, info = system.camera()
-    topology = system.take(TOPOLOGY)
-    assert (topology.name, topology.num_vertices) == ("open778", 778)
-    publishers = system.node._outputs
-    system.until(lambda: all(publishers[o].get_subscription_count() for o in system.received))
-    info.publish(camera_info_message(TYPES, header(), CAMERA))
-    system.until(lambda: system.node._core._calibrations)
+    image, _ = system.camera()
+    system.until(lambda: system.node.has_listener(MARKERS))
     image.publish(image_message(TYPES, header(), picture(320, 240, (200, 60))))
-    meshes = system.take(MESH)
-    assert meshes.header == header()
-    (mesh,) = meshes.hands
-    assert (mesh.side, mesh.metric, len(mesh.vertices)) == (mesh.RIGHT, True, 778 * 3)
-    wrist = [(200 - 159.5) / 400 * DEPTH, (60 - 119.5) / 400 * DEPTH, DEPTH]
-    position = mesh.wrist.position
-    assert np.allclose((position.x, position.y, position.z), wrist, atol=1e-12)
-    (keypoints,) = system.take(KEYPOINTS).hands
-    assert np.allclose(keypoints.keypoints2d[:2], (200, 60), atol=1e-4)
-    assert system.take(TF).transforms[0].child_frame_id == "right_hand"
     assert {marker.ns for marker in system.take(MARKERS).markers} == {"surface", "skeleton"}
-    joints = system.take(JOINT_STATES)
-    assert joints.header == header()
-    assert joints.name == list(JOINT_NAMES[Side.RIGHT])
-    # The rest hand; single precision at half a metre (3e-8 m) over the shortest bone.
-    assert np.allclose(joints.position, 0, atol=1e-5)
-    # Deactivated, it clears its markers and is deaf.
     assert system.change(DEACTIVATE)
     (last,) = system.take(MARKERS).markers
     assert last.action == last.DELETEALL
     system.until(lambda: image.get_subscription_count() == 0)
+
+
+def test_sensor_msgs_py_reads_the_point_cloud(start):
+    system = start()
+    assert system.change(CONFIGURE)
+    system.listen(MESH)
+    system.listen(POINTS)
+    assert system.change(ACTIVATE)
+    image, _ = system.camera()
+    system.until(lambda: system.node.has_listener(POINTS) and system.node.has_listener(MESH))
+    image.publish(image_message(TYPES, header(), picture(320, 240, (200, 60))))
+    (mesh,) = system.take(MESH).hands
+    cloud = system.take(POINTS)
+    points = point_cloud2.read_points_numpy(cloud, ["x", "y", "z"])
+    assert np.array_equal(points, np.reshape(mesh.vertices, (-1, 3)))
+    assert set(point_cloud2.read_points(cloud, ["track_id"])["track_id"]) == {mesh.track_id}
+    # And it would have made the same one.
+    again = point_cloud2.create_cloud(cloud.header, cloud.fields, point_cloud2.read_points(cloud))
+    assert again == cloud
+
+
+def test_services_say_that_the_node_is_not_active(start):
+    response = start().call(Trigger, "snapshot")
+    assert (response.success, "activate" in response.message) == (False, True)
 
 
 def test_the_life_cycle_can_be_walked_twice(start):
@@ -193,37 +195,40 @@ def test_a_model_that_does_not_load_leaves_the_node_unconfigured(start, error):
     assert system.change(CONFIGURE)
 
 
-def test_parameters_are_checked_and_some_change_while_active(start):
+def test_parameters_of_a_resting_node_all_change(start):
     system = start()
     assert system.change(CONFIGURE)
     assert system.set("model", "other").successful
+    assert system.set("cameras", ["left", "right"]).successful
+    assert system.change(CLEANUP)
+    assert system.change(CONFIGURE)
     assert system.change(ACTIVATE)
-    assert system.set("score_threshold", 0.95).successful
-    assert not system.set("score_threshold", 1.5).successful
-    refused = system.set("model", "another")
-    assert not refused.successful
-    assert "deactivate" in refused.reason
-    system.listen(MESH)
-    image, _ = system.camera()
-    system.until(lambda: system.node._outputs[MESH].get_subscription_count())
-    image.publish(image_message(TYPES, header(), picture(320, 240, (200, 60))))
-    assert system.take(MESH).hands == []  # the hand scores 0.9
+    assert not system.set("model", "another").successful
+    topics = {name for name, _ in system.node.get_topic_names_and_types()}
+    assert {"/left/hands/mesh", "/right/hands/mesh", "/left/image", "/right/image"} <= topics
 
 
-def test_bad_images_become_diagnostics(start):
+def test_a_message_package_that_is_missing_is_named(start, monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(name=name)
+
     system = start()
+    assert system.set("publish_detections", True).successful
+    with monkeypatch.context() as patched:
+        message_class.cache_clear()
+        patched.setattr(types, "get_message", missing)
+        with pytest.raises(HandPerceptionError, match="install ros-.*-vision-msgs"):
+            message_class("vision_msgs/msg/Detection2DArray")
+        assert not system.change(CONFIGURE)
+    assert system.state == State.PRIMARY_STATE_UNCONFIGURED
+
+
+def test_the_wall_s_clock_drives_the_node_when_time_stands_still(start):
+    system = start()
+    assert system.set("use_sim_time", True).successful
     assert system.set("diagnostics_period", 0.1).successful
     assert system.change(CONFIGURE)
     system.listen(DIAGNOSTICS)
     assert system.change(ACTIVATE)
-    image, _ = system.camera()
-    bad = image_message(TYPES, header(), picture(320, 240, (200, 60)))
-    bad.encoding = "32FC1"
-    image.publish(bad)
-    system.until(
-        lambda: any(
-            status.level == status.ERROR and "32FC1" in status.message
-            for array in list(system.received[DIAGNOSTICS])
-            for status in array.status
-        )
-    )
+    assert system.take(DIAGNOSTICS).header.stamp.sec == 0  # nobody publishes /clock
+    assert system.take(DIAGNOSTICS).header.stamp.sec == 0
