@@ -117,6 +117,10 @@ class HandNode:
         topics = (camera.inputs.image.topic for camera in self.cameras)
         return ", ".join(map(self._transport.resolve, topics))
 
+    def drain(self) -> None:
+        """Blocks until the images that have come are done: a recording loses none that way."""
+        self._worker.drain()
+
     def stop(self) -> None:
         """Ends the inference and clears the markers. May be called any number of times."""
         self._worker.stop()

@@ -124,12 +124,17 @@ class Stream:
             if self._waiting is not None:
                 self._counts["dropped"] += 1
             self._waiting = frame
-            self._changed.notify()
+            self._changed.notify_all()
 
     def take(self) -> Frame | None:
         """The waiting frame, once. To be called with the worker's lock held."""
         frame, self._waiting = self._waiting, None
         return frame
+
+    @property
+    def waits(self) -> bool:
+        """Whether a frame waits. To be asked with the worker's lock held."""
+        return self._waiting is not None
 
     def count(self, **changes: int) -> None:
         with self._changed:
@@ -176,6 +181,7 @@ class Worker:
         self._reconstructor = reconstructor
         self._now_ns = now_ns
         self._streams: deque[Stream] = deque()
+        self._busy = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
@@ -198,11 +204,21 @@ class Worker:
             self._streams.append(stream)
         return stream
 
+    def drain(self) -> None:
+        """Block until all frames submitted so far are dealt with: no frame is lost that way."""
+        with self.changed:
+            self.changed.wait_for(
+                lambda: (
+                    self._stopping
+                    or not (self._busy or any(stream.waits for stream in self._streams))
+                )
+            )
+
     def stop(self) -> None:
         """End the thread after the frame it works on. May be called any number of times."""
         with self.changed:
             self._stopping = True
-            self.changed.notify()
+            self.changed.notify_all()
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -217,6 +233,7 @@ class Worker:
                         # than one frame of each takes.
                         self._streams.remove(stream)
                         self._streams.append(stream)
+                        self._busy = True
                         return stream, frame
                 self.changed.wait()
         return None
@@ -231,6 +248,9 @@ class Worker:
                 stream.fail(frame, error)
             else:
                 stream.count(processed=1, hands=hands)
+            with self.changed:
+                self._busy = False
+                self.changed.notify_all()
 
     def _process(self, stream: Stream, frame: Frame) -> int:
         age_ms = (self._now_ns() - frame.stamp_ns) / 1e6

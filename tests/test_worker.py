@@ -187,3 +187,24 @@ def test_statistics_are_a_snapshot():
     worker.stop()
     assert before.received == 0
     assert stream.statistics().received == 1
+
+
+def test_drained_means_that_nothing_waits_or_is_at_work():
+    gate, sink = Gate(), Sink()
+    worker = Worker(gate)
+    stream = worker.stream(sink.deliver, sink.fail)
+    worker.drain()  # nothing was submitted
+    stream.submit(frame(1))
+    assert gate.entered.acquire(timeout=PATIENCE)
+    drained = threading.Thread(target=worker.drain)
+    drained.start()
+    assert drained.is_alive() and sink.stamps == []
+    gate.open.release()
+    drained.join(PATIENCE)
+    assert sink.stamps == [1] and not drained.is_alive()
+    for stamp in (2, 3, 4):
+        gate.open.release()
+        stream.submit(frame(stamp))
+        worker.drain()
+    worker.stop()
+    assert sink.stamps == [1, 2, 3, 4] and stream.statistics().dropped == 0
