@@ -46,7 +46,9 @@ COMMANDS = {
         "add_camera_arguments",
         "run_camera",
     ),
-    "evaluate": Command("accuracy on labelled data", "hand_perception.evaluation.command"),
+    "evaluate": Command(
+        "accuracy on labelled data", "hand_perception.evaluation.command", "evaluate"
+    ),
     "calibrate": Command(
         "scores that mean what they say", "hand_perception.evaluation.calibration"
     ),
@@ -54,8 +56,12 @@ COMMANDS = {
         "places that a detector takes for hands", "hand_perception.evaluation.proposals"
     ),
     "synthesize": Command("render training data", "hand_perception.synthesis.command", "train"),
+    "pack": Command("public data sets into shards", "hand_perception.data.command", "train"),
     "train": Command("train a network", "hand_perception.training.command", "train"),
     "export": Command("a trained network to ONNX", "hand_perception.export.command", "train"),
+    "build-engine": Command(
+        "TensorRT engines for this machine", "hand_perception.export.engine", "tensorrt"
+    ),
 }
 
 

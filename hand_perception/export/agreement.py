@@ -19,6 +19,7 @@ from hand_perception.runtime.backend import Backend, Decoded
 # What the reference is this sure of, the other must have.
 SURE_SCORE = 0.5
 SAME_BOX = 0.5
+COMPARED = ("joints2d", "vertices", "camera", "presence")
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _hands(backend: Backend, image: np.ndarray, lowest: float) -> _Hands:
     return _Hands(
         detected.boxes[chosen].copy(),
         detected.scores[chosen].copy(),
-        Decoded(*(np.array(value) for value in vars(decoded).values())),
+        Decoded(*(np.array(getattr(decoded, name)) for name in COMPARED)),
     )
 
 

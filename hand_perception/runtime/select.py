@@ -23,8 +23,6 @@ class Option:
 def _open_tensorrt(folder: ModelFolder, threads: int) -> Backend:
     from hand_perception.runtime.tensorrt_backend import TensorRTBackend
 
-    if folder.network != "handos":
-        raise ModelError(f"TensorRT runs no {folder.network} yet: use the onnxruntime backend")
     return TensorRTBackend.open(folder)
 
 
