@@ -178,8 +178,9 @@ def decoder_losses(
         error = error + oks_loss(projected, joints2d, area, known) * w.oks_projection
         losses[f"projection_{k}"] = mean(error, weight2d)
         goal = _true_camera(pick(batch.translation), chosen.boxes, intrinsics)
-        known = (pick(batch.metric) & chosen.valid).float()
-        losses[f"camera_{k}"] = mean((camera - goal).abs().mean(-1).clamp(max=3), known) * w.camera
+        metric = (pick(batch.metric) & chosen.valid).float()
+        off = (camera - goal).abs().mean(-1).clamp(max=3)
+        losses[f"camera_{k}"] = mean(off, metric) * w.camera
     return losses
 
 

@@ -35,6 +35,18 @@ def test_sim_ota_gives_every_hand_at_least_one_query():
     assert hand.tolist() == [[0, 1, -1]]
 
 
+def test_sim_ota_weighs_score_and_overlap_as_in_equation_5():
+    """Cost -log S - w log IoU: a sure query of IoU 1/3 against an unsure one of IoU 1."""
+    truth, present = torch.tensor([[LEFT]]), torch.tensor([[True]])
+    x, y, w, h = LEFT
+    boxes = torch.tensor([[[x + w / 2, y, w, h], LEFT]])
+    # -log S: 0.049 and 1.313, -log IoU: 1.099 and 0. With weight 1 the first costs 1.147, with 3
+    # it costs 3.345. One query is wanted: the IoUs sum to 4/3.
+    logits = torch.tensor([[3.0, -1.0]])
+    assert sim_ota(logits, boxes, truth, present, iou_cost=1.0)[0].tolist() == [[0, -1]]
+    assert sim_ota(logits, boxes, truth, present, iou_cost=3.0)[0].tolist() == [[-1, 0]]
+
+
 def test_hungarian_matches_one_query_a_hand():
     truth, present = torch.tensor([[LEFT, RIGHT]]), torch.tensor([[True, True]])
     boxes = torch.tensor([[RIGHT, RIGHT, LEFT]])

@@ -1,18 +1,27 @@
 import math
 
+import numpy as np
+import pytest
 import torch
+import trimesh
 from models.tiny import tiny_model
 from one_hand import one_hand
 
 from hand_perception.models.detectors.protocol import Detections
 from hand_perception.models.handos.camera import translation
+from hand_perception.models.handos.decoder import UNIT, DecoderOutput
+from hand_perception.template import load_template
 from hand_perception.training.batches import BatchRecipe, collate
 from hand_perception.training.decoder_objective import (
+    Instances,
+    LossWeights,
     _true_camera,
     choose_impostors,
     choose_instances,
+    decoder_losses,
     presence_loss,
 )
+from hand_perception.training.losses import OKS_SIGMAS, MeshTerms
 
 
 def a_batch():
@@ -70,3 +79,138 @@ def test_judged_slots_only_get_a_presence():
     instances = torch.cat([found.q0, found.q6], -1)[:, :3]
     out = model.decoder(found.backbone, found.encoder, instances, found.boxes[:, :3], judged=1)
     assert out.presence.shape == (1, 3) and out.vertices[-1].shape == (1, 2, 778, 3)
+
+
+# Supplement VI.2; what we add beside the paper's nine terms is left out.
+SUPPLEMENT = LossWeights(
+    joints2d=10,
+    oks2d=4,
+    vertices=10,
+    joints3d=10,
+    normal=5,
+    edge=10,
+    projection=10,
+    oks_projection=4,
+    consistency=0.5,
+    heatmap=0,
+    camera=0,
+    presence=0,
+)
+
+
+def doubled_hand(dtype=torch.float64):
+    """A batch of one hand, and an output that says its mesh twice as large, its joints a tenth of
+    the box to the right and its camera as it is."""
+    template, batch = load_template(), a_batch()
+    for name, value in vars(batch).items():
+        if value.is_floating_point():
+            setattr(batch, name, value.to(dtype))
+    # Points and projections that agree: the label's joints are the mesh's.
+    t = batch.translation[0, 0]
+    batch.vertices = torch.from_numpy(template.vertices - template.keypoints[9])[None, None].to(
+        dtype
+    )
+    batch.vertices = torch.cat([batch.vertices, batch.vertices], 1)
+    regressor = torch.from_numpy(template.regressor).to(dtype)
+    batch.joints3d = regressor @ batch.vertices
+    box = batch.boxes[:, :1]
+    side = box[..., 2:].amax(-1)
+    chosen = Instances(torch.zeros(1, 1, 2), box, torch.zeros(1, 1).long(), torch.ones(1, 1).bool())
+    out = DecoderOutput(
+        joints2d=[batch.keypoints2d[:, :1] + torch.stack([0.1 * side, 0 * side], -1)[..., None, :]],
+        vertices=[2 * batch.vertices[:, :1] / UNIT],
+        camera=[_true_camera(t[None, None], box, batch.intrinsics[:, None])],
+    )
+    mesh = MeshTerms(torch.from_numpy(template.faces).long())
+    return out, chosen, batch, mesh, regressor
+
+
+def test_the_nine_terms_sum_to_a_hand_computed_total():
+    out, chosen, batch, mesh, regressor = doubled_hand()
+    losses = decoder_losses(out, chosen, batch, mesh, regressor, SUPPLEMENT)
+
+    template = load_template()
+    v = (template.vertices - template.keypoints[9]).astype(np.float64)
+    j = template.regressor.astype(np.float64) @ v
+    width, height = chosen.boxes[0, 0, 2:].tolist()
+    side, sigma = max(width, height), np.array(OKS_SIGMAS)
+
+    def oks(distance):
+        return 1 - np.exp(-(distance**2) / (2 * width * height * (2 * sigma) ** 2)).mean()
+
+    # The only layer weighs 1/2, as the first of several would.
+    assert float(losses["joints2d_0"]) == pytest.approx(
+        0.5 * (10 * 0.05 + 4 * oks(0.1 * side)), rel=1e-6
+    )
+    assert float(losses["mesh_0"]) == pytest.approx(10 * np.abs(v / UNIT).mean(), rel=1e-6)
+    assert float(losses["joints3d_0"]) == pytest.approx(10 * np.abs(j / UNIT).mean(), rel=1e-6)
+    surface = trimesh.Trimesh(v, template.faces, process=False)
+    edges = np.linalg.norm(v[template.faces] - v[np.roll(template.faces, -1, 1)], axis=-1)
+    # Doubled edges lie in their own faces, so L^normal is nothing here.
+    assert float(losses["surface_0"]) == pytest.approx(10 * edges.mean() / UNIT, rel=1e-4)
+    bends = 1 - np.cos(surface.face_adjacency_angles)
+    assert float(losses["consistency_0"]) == pytest.approx(0.5 * bends.mean(), rel=1e-4)
+    t = batch.translation[0, 0].numpy()
+    fx, fy, cx, cy = batch.intrinsics[0].tolist()
+
+    def project(points):
+        return points[:, :2] / points[:, 2:] * (fx, fy) + (cx, cy)
+
+    off = project(2 * j + t) - batch.keypoints2d[0, 0].numpy()
+    expected = 10 * np.abs(off / side).mean() + 4 * oks(np.linalg.norm(off, axis=-1))
+    assert float(losses["projection_0"]) == pytest.approx(expected, rel=1e-5)
+    assert float(losses["camera_0"]) == 0
+    assert len(losses) == 7
+
+
+def test_samples_without_3d_learn_from_2d_and_smoothness_alone():
+    out, chosen, batch, mesh, regressor = doubled_hand()
+    batch.weight3d.zero_()
+    batch.weight_mesh.zero_()
+    batch.metric[:] = False
+    losses = decoder_losses(out, chosen, batch, mesh, regressor, LossWeights())
+    named = {name.rpartition("_")[0]: float(value) for name, value in losses.items()}
+    assert named["mesh"] == named["joints3d"] == named["surface"] == named["camera"] == 0
+    assert named["projection"] > 0 and named["consistency"] > 0 and named["joints2d"] > 0
+    vertices = out.vertices[0].requires_grad_()
+    sum(decoder_losses(out, chosen, batch, mesh, regressor, LossWeights()).values()).backward()
+    assert torch.isfinite(vertices.grad).all() and vertices.grad.abs().sum() > 0
+
+
+def test_every_layer_is_supervised():
+    out, chosen, batch, mesh, regressor = doubled_hand()
+    out.joints2d, out.vertices, out.camera = out.joints2d * 3, out.vertices * 2, out.camera * 2
+    losses = decoder_losses(out, chosen, batch, mesh, regressor, SUPPLEMENT)
+    per_layer = ("mesh", "joints3d", "surface", "consistency", "projection", "camera")
+    assert set(losses) == {f"joints2d_{k}" for k in range(3)} | {
+        f"{name}_{k}" for name in per_layer for k in range(2)
+    }
+    # Both layers say the same mesh, so they cost the same.
+    assert all(losses[f"{name}_0"] == losses[f"{name}_1"] for name in per_layer)
+    last = decoder_losses(out, chosen, batch, mesh, regressor, SUPPLEMENT, every_layer=False)
+    assert set(losses) - set(last) == {"surface_0", "consistency_0"}
+
+
+@pytest.mark.parametrize("what", ["joints2d", "vertices", "camera"])
+def test_gradients_of_the_total_match_finite_differences(what):
+    out, chosen, batch, mesh, regressor = doubled_hand()
+    torch.manual_seed(0)
+    start = getattr(out, what)[0]
+    # Off the kinks of absolute values, and small enough that projections stay in front.
+    start = (start + 0.02 * torch.randn_like(start)).requires_grad_()
+
+    def total(x):
+        setattr(out, what, [x])
+        losses = decoder_losses(out, chosen, batch, mesh, regressor, SUPPLEMENT)
+        return sum(losses.values())
+
+    assert torch.autograd.gradcheck(total, (start,), fast_mode=True)
+
+
+def test_the_papers_instances_keep_their_own_boxes():
+    batch = a_batch()
+    x, y, w, h = batch.boxes[0, 0].tolist()
+    found = detections([[x + 0.6 * w, y, w, h]], [1.0])  # an overlap of a quarter
+    own = choose_instances(found, batch, 1, iou_cost=1.0, true_boxes=0.0)
+    assert torch.equal(own.boxes, found.boxes)
+    assert not torch.equal(choose_instances(found, batch, 1).boxes, found.boxes)

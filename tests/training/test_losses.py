@@ -85,8 +85,9 @@ def test_heatmap_loss_prefers_the_true_cell():
         MeshTerms(FACES).edge,
         MeshTerms(FACES).normal,
         lambda x, _: MeshTerms(FACES).consistency(x),
+        lambda x, y: heatmap_loss(x, y[:3, :2], y[..., :2], torch.tensor(0.5, dtype=x.dtype)),
     ],
-    ids=["joints", "oks", "points", "edge", "normal", "consistency"],
+    ids=["joints", "oks", "points", "edge", "normal", "consistency", "heatmap"],
 )
 def test_gradients_match_finite_differences(loss):
     torch.manual_seed(0)
