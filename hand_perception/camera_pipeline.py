@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from hand_perception import messages
 from hand_perception.complaints import Complaints
@@ -18,6 +18,7 @@ from hand_perception.depth import (
 )
 from hand_perception.depth_matching import DepthMatcher
 from hand_perception.errors import CameraError, HandPerceptionError
+from hand_perception.following import FollowingReconstructor
 from hand_perception.frames import (
     Calibrations,
     depth_from_message,
@@ -33,24 +34,31 @@ from hand_perception.template import Template
 from hand_perception.topics import NODE_NAME, camera_inputs
 from hand_perception.tracking import HandTracker, TrackerParameters
 from hand_perception.uncertainty import monocular_covariance
-from hand_perception.worker import Frame, Picture, Statistics, Worker
+from hand_perception.worker import Frame, Picture, Reconstructor, Statistics, Worker
 
 # An image older than the last one by less than this came late over the network: it is passed
 # over. By more, time has jumped: a bag was started again.
 _DISORDER_NS = 100_000_000
+# Nobody knows where a hand will be later than that, seconds.
+_FARTHEST_AHEAD = 1.0
 # A measurement of the hand's length gives up after so many seconds.
 MEASURING_PATIENCE = 10.0
 
 
+class ReconstructorWithTopology(Reconstructor, Protocol):
+    topology: Template
+
+
 @dataclass(frozen=True)
 class Surroundings:
-    """What all cameras of a node share. identity: of the network. resolve: a topic's full name."""
+    """What all cameras of a node share. resolve: a topic's full name. now_ns: the clock of the
+    images' stamps."""
 
     types: MessageTypes
-    topology: Template
-    identity: str
+    reconstructor: ReconstructorWithTopology
     log: Any
     resolve: Callable[[str], str]
+    now_ns: Callable[[], int]
 
 
 class CameraPipeline:
@@ -69,10 +77,11 @@ class CameraPipeline:
         self.last: Snapshot | None = None
         self._parameters = parameters
         self._types = surroundings.types
-        self._topology = surroundings.topology
-        self._identity = surroundings.identity
+        self._reconstructor = surroundings.reconstructor
+        self._topology = surroundings.reconstructor.topology
         self._log = surroundings.log
         self._resolve = surroundings.resolve
+        self._now_ns = surroundings.now_ns
         complaints = self._complaints = Complaints(self._log)
         self.publisher = HandPublisher(
             camera, parameters, self._types, sink, self._topology, complaints
@@ -89,6 +98,7 @@ class CameraPipeline:
         self._measuring_since = 0.0
         self._measured: HandLength | None = None
         self._stream = worker.stream(
+            self._reconstruct(parameters),
             self._deliver,
             lambda frame, error: complaints.add(error),
             refine=self._refine,
@@ -106,10 +116,18 @@ class CameraPipeline:
         """Takes those that may change while the node is active."""
         if _tracker_parameters(parameters) != _tracker_parameters(self._parameters):
             self._stream.tracker = _tracker(parameters)
+        if parameters.detect_every != self._parameters.detect_every:
+            self._stream.reconstruct = self._reconstruct(parameters)
         self._parameters = self.publisher.parameters = parameters
         self._stream.score_threshold = parameters.score_threshold
         self._stream.max_rate = parameters.max_rate
         self._matcher.tolerance_s = parameters.depth_tolerance
+
+    def _reconstruct(self, parameters: NodeParameters) -> Reconstructor:
+        """The network, or what follows this camera's hands with it."""
+        if parameters.detect_every == 1 or not getattr(self._reconstructor, "can_follow", False):
+            return self._reconstructor
+        return FollowingReconstructor(self._reconstructor, parameters.detect_every)
 
     def statistics(self) -> Statistics:
         return self._stream.statistics()
@@ -138,6 +156,7 @@ class CameraPipeline:
                 return
             self._time_jumps += 1
             self._matcher.clear()
+            self._stream.reconstruct = self._reconstruct(self._parameters)
             # The tracker sees the same from the stamps and starts anew.
             self._log.warning(f"time jumped back by {back_ns / 1e9:.1f} s: all tracks are ended")
         self._last_stamp_ns = stamp_ns
@@ -210,7 +229,15 @@ class CameraPipeline:
     def _deliver(self, frame: Frame, picture: Picture, result: Reconstruction) -> None:
         self.last = Snapshot(frame.stamp_ns, frame.frame_id, picture, result)
         header = messages.header(self._types, frame.stamp_ns, frame.frame_id)
-        self.publisher.publish(header, result.hands, picture)
+        self.publisher.publish_overlay(header, result.hands, picture)
+        hands, tracker = result.hands, self._stream.tracker
+        now_ns = self._now_ns()
+        ahead_s = (now_ns - frame.stamp_ns) / 1e9
+        # A clock that is not the camera's, or a bag's without its time, tells nothing.
+        if self._parameters.predict_to_now and tracker and 0 < ahead_s < _FARTHEST_AHEAD:
+            hands = tracker.predict(ahead_s)
+            header = messages.header(self._types, now_ns, frame.frame_id)
+        self.publisher.publish(header, hands, picture.camera)
 
     # -- the hand's length -------------------------------------------------------------------
 
@@ -298,7 +325,7 @@ class CameraPipeline:
 
     def _inference_status(self, statistics: Statistics, suffix: str) -> Status:
         values = {
-            "model": self._identity,
+            "model": self._reconstructor.identity,
             "rate (Hz)": statistics.rate,
             "processed": statistics.processed,
             "hands": statistics.hands,
@@ -312,7 +339,12 @@ class CameraPipeline:
 def _tracker_parameters(parameters: NodeParameters) -> TrackerParameters | None:
     if not parameters.tracking:
         return None
-    return TrackerParameters(smoothing=parameters.smoothing)
+    return TrackerParameters(
+        max_gap_s=parameters.track_memory,
+        smoothing=parameters.smoothing,
+        min_cutoff_hz=parameters.smoothing_cutoff,
+        beta=parameters.smoothing_beta,
+    )
 
 
 def _tracker(parameters: NodeParameters) -> HandTracker | None:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from hand_perception.geometry import quaternion_xyzw, wrist_frame
-from hand_perception.hands import BONES, KEYPOINT_NAMES, Hand, Pose, Side
+from hand_perception.hands import BONES, KEYPOINT_NAMES, WRIST, Hand, Pose, Side
+from hand_perception.template import KEYPOINT_OF_JOINT
 
 _NANOSECONDS = 1_000_000_000
 
@@ -288,23 +289,51 @@ def hand_frames(hands: Sequence[Hand], prefix: str = "") -> list[str]:
     return names
 
 
-def transforms(types: MessageTypes, header: Any, hands: Sequence[Hand], prefix: str = "") -> Any:
-    """tf2_msgs/TFMessage: each hand's wrist frame in the image's frame."""
+def tf_message(types: MessageTypes, transforms: Sequence[Any]) -> Any:
+    """tf2_msgs/TFMessage."""
+    return types.make("tf2_msgs/msg/TFMessage", transforms=list(transforms))
+
+
+def transforms(
+    types: MessageTypes, header: Any, hands: Sequence[Hand], frames: Sequence[str]
+) -> list[Any]:
+    """Each hand's wrist frame in the image's frame, geometry_msgs/TransformStamped."""
+    return [
+        _transform(types, header, frame, hand.wrist)
+        for frame, hand in zip(frames, hands, strict=True)
+    ]
+
+
+def finger_transforms(
+    types: MessageTypes, header: Any, hand: Hand, frame: str, axes: np.ndarray
+) -> list[Any]:
+    """The fingers' 15 joints in the hand's frame, named as their keypoints: right_hand_index_mcp.
+
+    axes: [16, 3, 3] of articulation.joint_axes: x is the flexion axis, y points out of the back of
+    the hand, -z along the bone.
+    """
+    parent = types.make("std_msgs/msg/Header", stamp=header.stamp, frame_id=frame)
+    to_hand = np.asarray(hand.wrist.rotation).T
+    found = []
+    for joint, keypoint in enumerate(KEYPOINT_OF_JOINT):
+        if keypoint == WRIST:
+            continue
+        place = to_hand @ (hand.keypoints3d[keypoint] - hand.wrist.translation)
+        pose = Pose(to_hand @ axes[joint], place)
+        found.append(_transform(types, parent, f"{frame}_{KEYPOINT_NAMES[keypoint]}", pose))
+    return found
+
+
+def _transform(types: MessageTypes, header: Any, frame: str, pose: Pose) -> Any:
     return types.make(
-        "tf2_msgs/msg/TFMessage",
-        transforms=[
-            types.make(
-                "geometry_msgs/msg/TransformStamped",
-                header=header,
-                child_frame_id=frame,
-                transform=types.make(
-                    "geometry_msgs/msg/Transform",
-                    translation=xyz_message(types, "Vector3", hand.wrist.translation),
-                    rotation=_quaternion(types, hand.wrist),
-                ),
-            )
-            for frame, hand in zip(hand_frames(hands, prefix), hands, strict=True)
-        ],
+        "geometry_msgs/msg/TransformStamped",
+        header=header,
+        child_frame_id=frame,
+        transform=types.make(
+            "geometry_msgs/msg/Transform",
+            translation=xyz_message(types, "Vector3", pose.translation),
+            rotation=_quaternion(types, pose),
+        ),
     )
 
 

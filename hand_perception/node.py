@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hand_perception import messages
-from hand_perception.camera_pipeline import CameraPipeline, Surroundings
+from hand_perception.camera_pipeline import (
+    CameraPipeline,
+    ReconstructorWithTopology,
+    Surroundings,
+)
 from hand_perception.errors import DataError
 from hand_perception.messages import MessageTypes
 from hand_perception.parameters import NodeParameters
 from hand_perception.publishing import Sink
 from hand_perception.snapshot import write_snapshot
-from hand_perception.template import Template
 from hand_perception.topics import (
     CALIBRATE,
     DIAGNOSTICS,
@@ -29,7 +32,7 @@ from hand_perception.topics import (
     Service,
     camera_names,
 )
-from hand_perception.worker import Reconstructor, Worker
+from hand_perception.worker import Worker
 
 # How often a front end is to call ``HandNode.tick``, seconds.
 TICK_PERIOD = 0.1
@@ -51,15 +54,13 @@ class Transport(Sink, Protocol):
         ...
 
 
-class ReconstructorWithTopology(Reconstructor, Protocol):
-    topology: Template
-
-
 def load_reconstructor(parameters: NodeParameters) -> ReconstructorWithTopology:
     """The network the parameters name. Raises ModelError when it is missing or corrupt."""
     from hand_perception.reconstructor import HandReconstructor
 
-    return HandReconstructor.from_pretrained(parameters.model, threads=parameters.threads)
+    return HandReconstructor.from_pretrained(
+        parameters.model, threads=parameters.threads, backend=parameters.backend
+    )
 
 
 class HandNode:
@@ -87,10 +88,8 @@ class HandNode:
         self._paused = False
         self._subscribed: set[CameraPipeline] = set()
         self._diagnosed = -float("inf")
-        self._worker = Worker(reconstructor, now_ns=now_ns)
-        surroundings = Surroundings(
-            types, reconstructor.topology, reconstructor.identity, log, transport.resolve
-        )
+        self._worker = Worker(now_ns=now_ns)
+        surroundings = Surroundings(types, reconstructor, log, transport.resolve, now_ns)
         self.cameras = [
             CameraPipeline(name, parameters, self._worker, transport, surroundings)
             for name in camera_names(parameters)

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from hand_perception.errors import HandPerceptionError
+from hand_perception.tracking import TrackerParameters
 
 # No child's hand is shorter, see depth.py.
 SHORTEST_HAND_M = 0.09
@@ -37,6 +38,9 @@ class NodeParameters:
     """Raises ParameterError, naming the parameter, on a wrong type or a value out of range."""
 
     model: str = _parameter("handos_s", "Name of an installed model, or the path of one.")
+    backend: str = _parameter(
+        "auto", "What runs the network, see runtime/select.py; auto: the fastest there is."
+    )
     threads: int = _parameter(0, "Threads within one network layer; 0: all cores.", limits=(0, 64))
     image_topic: str = _parameter("image", "Colour images; relative names can be remapped.")
     camera_info_topic: str = _parameter("camera_info", "Intrinsics that belong to the images.")
@@ -76,6 +80,12 @@ class NodeParameters:
         "Subscribe to images only while somebody listens to a result.",
         live=True,
     )
+    detect_every: int = _parameter(
+        1,
+        "Look for new hands in every n-th image and follow the others; networks that read crops.",
+        limits=(1, 60),
+        live=True,
+    )
     assumed_horizontal_fov: float = _parameter(
         60.0,
         "Degrees across the image's longer side, used until a CameraInfo arrives.",
@@ -94,6 +104,29 @@ class NodeParameters:
     smoothing: bool = _parameter(
         True, "Filter the joints and the mesh of tracked hands.", live=True
     )
+    smoothing_cutoff: float = _parameter(
+        TrackerParameters.min_cutoff_hz,
+        "Of a resting hand, in hertz: less is steadier, more is quicker.",
+        limits=(0.01, 100.0),
+        live=True,
+    )
+    smoothing_beta: float = _parameter(
+        TrackerParameters.beta,
+        "How much the cutoff grows with speed: more follows a moving hand with less lag.",
+        limits=(0.0, 1000.0),
+        live=True,
+    )
+    track_memory: float = _parameter(
+        TrackerParameters.max_gap_s,
+        "Seconds for which a hand that is not seen keeps its id.",
+        limits=(0.0, 60.0),
+        live=True,
+    )
+    predict_to_now: bool = _parameter(
+        False,
+        "Publish tracked hands where they are now, with the present as their stamp.",
+        live=True,
+    )
     publish_markers: bool = _parameter(
         True, "Publish RViz markers on hands/markers while somebody listens.", live=True
     )
@@ -104,6 +137,9 @@ class NodeParameters:
         False, "Publish boxes on hands/detections while somebody listens; needs vision_msgs."
     )
     publish_tf: bool = _parameter(True, "Broadcast each hand's wrist frame on /tf.", live=True)
+    publish_finger_frames: bool = _parameter(
+        False, "Broadcast the fingers' joints on /tf, too, as right_hand_index_mcp.", live=True
+    )
     frame_prefix: str = _parameter("", "Put before the frames left_hand and right_hand.", live=True)
     diagnostics_period: float = _parameter(
         1.0, "Seconds between messages on /diagnostics.", limits=(0.1, 60.0), live=True
@@ -136,7 +172,7 @@ class NodeParameters:
                 raise ParameterError(
                     f"parameter {spec.name} must be from {limits[0]} to {limits[1]}, got {value}"
                 )
-        for name in ("model", "image_topic", "camera_info_topic", "snapshot_folder"):
+        for name in ("model", "backend", "image_topic", "camera_info_topic", "snapshot_folder"):
             if not getattr(self, name):
                 raise ParameterError(f"parameter {name} must not be empty")
         if 0 < self.hand_length_m < SHORTEST_HAND_M:

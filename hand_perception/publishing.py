@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from hand_perception import messages
-from hand_perception.articulation import Articulation, articulate
+from hand_perception.articulation import Articulation, articulate, joint_axes
 from hand_perception.articulation_messages import joint_state
 from hand_perception.complaints import Complaints
 from hand_perception.errors import DataError
 from hand_perception.frames import image_message
-from hand_perception.hands import Hand, Side
+from hand_perception.hands import Camera, Hand, Side
 from hand_perception.markers import clearing_markers, hand_markers
 from hand_perception.messages import MessageTypes
 from hand_perception.overlay import draw
@@ -78,13 +78,19 @@ class HandPublisher:
         """Whether anybody listens to any result."""
         return any(map(self._wanted, RESULTS))
 
-    def publish(self, header: Any, hands: Sequence[Hand], picture: Picture) -> None:
+    def publish_overlay(self, header: Any, hands: Sequence[Hand], picture: Picture) -> None:
         """header: the image's."""
+        if self._wanted(OVERLAY):
+            drawn = draw(picture.image, hands, picture.camera, self._topology.faces)
+            self._publish(OVERLAY, image_message(self._types, header, drawn))
+
+    def publish(self, header: Any, hands: Sequence[Hand], camera: Camera) -> None:
+        """header: the image's frame, and the time at which the hands are there."""
         types = self._types
         self._publish(MESH, messages.mesh_array(types, header, hands))
         self._publish(KEYPOINTS, messages.keypoints_array(types, header, hands))
         # Without a scale a pose would be a wrong place in metres: these have no other unit.
-        if hands and picture.camera.metric:
+        if hands and camera.metric:
             self._publish_poses(header, hands)
         if hands and self._wanted(MARKERS):
             markers = hand_markers(types, header, hands, self._topology, _MARKER_LIFETIME_NS)
@@ -97,33 +103,47 @@ class HandPublisher:
             self._publish(POINTS, messages.point_cloud(types, header, hands))
         if self._wanted(DETECTIONS):
             self._publish(DETECTIONS, messages.detections(types, header, hands))
-        if self._wanted(OVERLAY):
-            drawn = draw(picture.image, hands, picture.camera, self._topology.faces)
-            self._publish(OVERLAY, image_message(types, header, drawn))
 
     def _publish_poses(self, header: Any, hands: Sequence[Hand]) -> None:
         if self.parameters.publish_tf:
             prefix = self.parameters.frame_prefix
             if self._camera:  # one hand seen by two cameras must not be one frame with two parents
                 prefix += f"{self._camera.replace('/', '_')}_"
-            self._publish(TF, messages.transforms(self._types, header, hands, prefix))
+            frames = messages.hand_frames(hands, prefix)
+            transforms = messages.transforms(self._types, header, hands, frames)
+            if self.parameters.publish_finger_frames:
+                transforms += self._finger_transforms(header, hands, frames)
+            self._publish(TF, messages.tf_message(self._types, transforms))
         for side, hand in messages.first_of_each_side(hands).items():
             if self._wanted(_WRISTS[side]):
                 message = messages.pose_stamped(self._types, header, hand.wrist)
                 self._publish(_WRISTS[side], message)
+
+    def _finger_transforms(
+        self, header: Any, hands: Sequence[Hand], frames: Sequence[str]
+    ) -> list[Any]:
+        transforms = []
+        for hand, frame in zip(hands, frames, strict=True):
+            articulation = self._articulation(hand)
+            if articulation is not None:
+                axes = joint_axes(articulation, self._topology)
+                transforms += messages.finger_transforms(self._types, header, hand, frame, axes)
+        return transforms
 
     def _articulations(self, hands: Sequence[Hand]) -> list[Articulation]:
         """Of each side's longest tracked hand, which TF calls left_hand or right_hand.
 
         When it has no pose another hand must not take its place: the angles would jump.
         """
-        found = []
-        for hand in messages.first_of_each_side(hands).values():
-            try:
-                found.append(articulate(hand, self._topology))
-            except DataError as error:
-                self._complaints.add(error, "joint angles")
-        return found
+        first = messages.first_of_each_side(hands).values()
+        return [found for hand in first if (found := self._articulation(hand)) is not None]
+
+    def _articulation(self, hand: Hand) -> Articulation | None:
+        try:
+            return articulate(hand, self._topology)
+        except DataError as error:
+            self._complaints.add(error, "joint angles")
+            return None
 
     def _wanted(self, output: Output) -> bool:
         parameters = self.parameters

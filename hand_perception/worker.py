@@ -83,12 +83,14 @@ class Statistics:
 class Stream:
     """One camera's mailbox and what happens to its frames; made by ``Worker.stream``.
 
-    score_threshold, max_rate (frames per second, 0: all) and tracker may be set at any time.
+    score_threshold, max_rate (frames per second, 0: all), tracker and reconstruct may be set at any
+    time.
     """
 
     def __init__(
         self,
         worker: Worker,
+        reconstruct: Reconstructor,
         deliver: Callable[[Frame, Picture, Reconstruction], None],
         fail: Callable[[Frame, Exception], None],
         refine: Refine | None,
@@ -99,6 +101,7 @@ class Stream:
         self.score_threshold = score_threshold
         self.max_rate = max_rate
         self.tracker = tracker
+        self.reconstruct = reconstruct
         self.deliver = deliver
         self.fail = fail
         self.refine = refine
@@ -174,11 +177,8 @@ class Worker:
     stamps.
     """
 
-    def __init__(
-        self, reconstructor: Reconstructor, *, now_ns: Callable[[], int] = time.time_ns
-    ) -> None:
+    def __init__(self, *, now_ns: Callable[[], int] = time.time_ns) -> None:
         self.changed = threading.Condition()
-        self._reconstructor = reconstructor
         self._now_ns = now_ns
         self._streams: deque[Stream] = deque()
         self._busy = False
@@ -188,6 +188,7 @@ class Worker:
 
     def stream(
         self,
+        reconstruct: Reconstructor,
         deliver: Callable[[Frame, Picture, Reconstruction], None],
         fail: Callable[[Frame, Exception], None],
         *,
@@ -196,10 +197,14 @@ class Worker:
         score_threshold: float = 0.5,
         max_rate: float = 0.0,
     ) -> Stream:
-        """A further camera. All callables are called in the worker's thread: ``refine`` between
-        the network and the tracker, ``deliver`` with what came out, ``fail`` with what went wrong.
+        """A further camera; several may share a network.
+
+        All callables are called in the worker's thread: ``refine`` between the network and the
+        tracker, ``deliver`` with what came out, ``fail`` with what went wrong.
         """
-        stream = Stream(self, deliver, fail, refine, tracker, score_threshold, max_rate)
+        stream = Stream(
+            self, reconstruct, deliver, fail, refine, tracker, score_threshold, max_rate
+        )
         with self.changed:
             self._streams.append(stream)
         return stream
@@ -257,7 +262,7 @@ class Worker:
         begin = time.perf_counter()
         picture = frame.decode()
         decoded = time.perf_counter()
-        result = self._reconstructor(
+        result = stream.reconstruct(
             picture.image, picture.camera, score_threshold=stream.score_threshold
         )
         hands = result.hands

@@ -82,7 +82,9 @@ def test_topology_regresses_the_keypoints_from_the_mesh():
 def test_transform_turns_wrist_axes_into_the_optical_frame():
     quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # 90 degrees about z
     hand = replace(hands()[1], wrist=Pose(quarter, np.array([0.1, 0.2, 0.5])))
-    (transform,) = through_cdr(messages.transforms(MAKE, HEADER, [hand])).transforms
+    (transform,) = through_cdr(
+        messages.tf_message(MAKE, messages.transforms(MAKE, HEADER, [hand], ["right_hand"]))
+    ).transforms
     q = transform.transform.rotation
     # Closed form: (0, 0, sin 45, cos 45).
     assert np.allclose((q.x, q.y, q.z, q.w), (0, 0, np.sqrt(0.5), np.sqrt(0.5)), atol=1e-15)

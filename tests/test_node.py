@@ -20,7 +20,7 @@ from hand_perception.articulation import ANGLE_NAMES, JOINT_NAMES, articulate
 from hand_perception.depth import hand_length, scaled, visible_surface
 from hand_perception.frames import camera_info_message, depth_message, image_message
 from hand_perception.geometry import project
-from hand_perception.hands import Hand, Reconstruction, Side
+from hand_perception.hands import MIDDLE_MCP, Hand, Reconstruction, Side
 from hand_perception.node import HandNode
 from hand_perception.parameters import NodeParameters
 from hand_perception.topics import (
@@ -98,9 +98,9 @@ INFO = camera_info_message(MAKE, HEADER, CAMERA)
 
 
 @contextmanager
-def running(hands, inboxes, parameters=PARAMETERS):
+def running(hands, inboxes, parameters=PARAMETERS, **options):
     log = logging.getLogger(__name__)
-    node = HandNode(parameters, TheseHands(hands), MAKE, inboxes, log)
+    node = HandNode(parameters, TheseHands(hands), MAKE, inboxes, log, **options)
     try:
         yield node
     finally:
@@ -296,6 +296,53 @@ def test_a_snapshot_that_cannot_be_written_says_where(tmp_path):
         success, message = node.call(SNAPSHOT, None)
     assert not success
     assert "set snapshot_folder" in message
+
+
+def test_finger_frames_hang_on_the_hand_s_frame():
+    hand = make_hand(Side.LEFT, track_id=1)
+    inboxes = Inboxes()
+    published([hand], inboxes, replace(PARAMETERS, publish_finger_frames=True))
+    wrist, *fingers = inboxes.take(TF).transforms
+    assert (wrist.header.frame_id, wrist.child_frame_id) == ("optical", "left_hand")
+    assert len(fingers) == 15
+    assert {finger.header.frame_id for finger in fingers} == {"left_hand"}
+    place = {f.child_frame_id: f.transform.translation for f in fingers}["left_hand_middle_mcp"]
+    bone = hand.keypoints3d[MIDDLE_MCP] - hand.keypoints3d[0]
+    expected = hand.wrist.rotation.T @ bone
+    np.testing.assert_allclose((place.x, place.y, place.z), expected, atol=1e-7)
+
+
+def test_hands_are_published_where_they_are_now():
+    now = [10**9]
+    hands = [make_hand()]
+    inboxes = Inboxes()
+    parameters = NodeParameters(predict_to_now=True, smoothing=False)
+    shifts = []
+    with running(hands, inboxes, parameters, now_ns=lambda: now[0]):
+        inboxes.inputs["camera_info"](INFO)
+        for number in range(20):  # 25 Hz, 5 mm from image to image
+            stamp = 10**9 + number * 40_000_000
+            now[0] = stamp + 20_000_000
+            x = 0.005 * number
+            hands[:] = [make_hand(at=(x, 0.0, 0.5))]
+            image = replace(IMAGE, header=messages.header(MAKE, stamp, "optical"))
+            inboxes.inputs["image"](image)
+            meshes = inboxes.take(MESH)
+            assert messages.nanoseconds_of(meshes.header.stamp) == now[0]
+            shifts.append(meshes.hands[0].wrist.position.x - x)
+            assert inboxes.take(OVERLAY).header.stamp == image.header.stamp
+    assert shifts[0] == pytest.approx(0, abs=1e-6)  # nothing is known of its motion
+    # Half a step; the filter of the velocity has nearly settled after twenty images.
+    assert shifts[-1] == pytest.approx(0.0025, rel=0.1)
+
+
+def test_a_track_s_settings_change_while_the_node_works():
+    inboxes = Inboxes()
+    with running([make_hand()], inboxes, NodeParameters(smoothing=False)) as node:
+        for tracking, track_id in ((True, 1), (False, 0)):
+            node.parameters = NodeParameters(smoothing=False, tracking=tracking)
+            inboxes.inputs["image"](IMAGE)
+            assert inboxes.take(MESH).hands[0].track_id == track_id
 
 
 # -- depth ----------------------------------------------------------------------------------------

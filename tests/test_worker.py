@@ -60,8 +60,8 @@ def frame(stamp: int, decode=lambda: Picture(IMAGE, CAMERA)) -> Frame:
 
 
 def start(reconstructor, sink, **options) -> tuple[Worker, Stream]:
-    worker = Worker(reconstructor)
-    return worker, worker.stream(sink.deliver, sink.fail, **options)
+    worker = Worker()
+    return worker, worker.stream(reconstructor, sink.deliver, sink.fail, **options)
 
 
 def test_newest_frame_wins_and_the_rest_is_counted():
@@ -84,8 +84,8 @@ def test_newest_frame_wins_and_the_rest_is_counted():
 
 def test_cameras_take_turns_and_each_gets_its_newest_frame():
     gate, sink = Gate(), Sink()
-    worker = Worker(gate)
-    busy, quiet = (worker.stream(sink.deliver, sink.fail) for _ in range(2))
+    worker = Worker()
+    busy, quiet = (worker.stream(gate, sink.deliver, sink.fail) for _ in range(2))
     busy.submit(frame(1))
     assert gate.entered.acquire(timeout=PATIENCE)
     for stamp in (2, 3, 4):  # one camera never rests, the other sends now and then
@@ -126,8 +126,8 @@ def test_an_error_while_delivering_is_a_failed_frame():
     def deliver(*_):
         raise OSError("network is down")
 
-    worker = Worker(Immediate())
-    stream = worker.stream(deliver, sink.fail)
+    worker = Worker()
+    stream = worker.stream(Immediate(), deliver, sink.fail)
     stream.submit(frame(1))
     sink.wait()
     worker.stop()
@@ -137,8 +137,13 @@ def test_an_error_while_delivering_is_a_failed_frame():
 
 def test_stop_is_idempotent_also_from_within():
     sink = Sink()
-    worker = Worker(Immediate())
-    stream = worker.stream(lambda *_: worker.stop() or sink.arrived.release(), sink.fail)
+    worker = Worker()
+
+    def deliver(*_):
+        worker.stop()
+        sink.arrived.release()
+
+    stream = worker.stream(Immediate(), deliver, sink.fail)
     stream.submit(frame(1))
     sink.wait()
     worker.stop()
@@ -191,8 +196,8 @@ def test_statistics_are_a_snapshot():
 
 def test_drained_means_that_nothing_waits_or_is_at_work():
     gate, sink = Gate(), Sink()
-    worker = Worker(gate)
-    stream = worker.stream(sink.deliver, sink.fail)
+    worker = Worker()
+    stream = worker.stream(gate, sink.deliver, sink.fail)
     worker.drain()  # nothing was submitted
     stream.submit(frame(1))
     assert gate.entered.acquire(timeout=PATIENCE)

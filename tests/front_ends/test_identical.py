@@ -44,7 +44,7 @@ def play(node, folder) -> dict[str, list[bytes]]:
             message = store.deserialize_cdr(data, connection.msgtype)
             node.send(connection.topic.removeprefix("/"), message)
             if connection.topic == "/image":
-                node.take("hands/overlay")  # the last that is published
+                node.take("hands/detections")  # the last that is published
             elif not node.received["hands/mesh"].qsize():
                 node.take_value("camera", "calibrated")
     node.take_value("processed", "7")
