@@ -302,6 +302,10 @@ def main(
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        # A signal that ends the context between two of the executor's steps shows as an error.
+        if rclpy.ok():
+            raise
     finally:
         executor.shutdown()
         node.destroy_node()

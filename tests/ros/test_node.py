@@ -158,6 +158,7 @@ def test_sensor_msgs_py_reads_the_point_cloud(start):
     assert set(point_cloud2.read_points(cloud, ["track_id"])["track_id"]) == {mesh.track_id}
     # And it would have made the same one.
     again = point_cloud2.create_cloud(cloud.header, cloud.fields, point_cloud2.read_points(cloud))
+    again.is_dense = True  # it does not look
     assert again == cloud
 
 
