@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hand_perception.models.mobrecon.config import MobReconConfig
 from hand_perception.models.mobrecon.decoder import MeshDecoder
 from hand_perception.models.mobrecon.encoder import build_encoder
+from hand_perception.models.mobrecon.judge import Judge
 from hand_perception.models.mobrecon.lifting import (
     PoseToVertex,
     grid_sampling,
@@ -36,6 +37,11 @@ class MobReconOutput:
     side: Tensor
     presence: Tensor
 
+    @property
+    def joints2d(self) -> Tensor:
+        """[B, 21, 2] in 0..1 of the crop, as every network of crops has them."""
+        return self.pose.joints
+
 
 class MobRecon(nn.Module):
     """Beyond the paper it says itself whether the crop holds a hand, and which side it is of: the
@@ -49,15 +55,7 @@ class MobRecon(nn.Module):
         self.pose = REPRESENTATIONS[config.pose](config.features, config.crop_size // 8)
         self.lifting = PoseToVertex(len(levels[-1].vertices))
         self.decoder = MeshDecoder(config.features, config.widths, config.graph, levels)
-        self.judge = nn.Sequential(
-            nn.Conv2d(config.features, 32, 1),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(),
-            nn.Linear(32 * 16, 64),
-            nn.ReLU(),
-            nn.Linear(64, 2),
-        )
+        self.judge = Judge(config.features)
 
     def forward(self, crops: Tensor, with_mesh: bool = True) -> MobReconOutput:
         """crops: normalised [B, 3, S, S]."""
