@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 from hand_perception.errors import ModelError
-from hand_perception.export.mobrecon_export import export_mobrecon
+from hand_perception.export.crop_export import CropNetwork, export_crops
 from hand_perception.export.onnx_export import export_model
+from hand_perception.models.handar.config import HandARConfig
+from hand_perception.models.handar.model import HandAR
 from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.model import HandOS
 from hand_perception.models.mobrecon.config import MobReconConfig
@@ -40,11 +42,10 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.checkpoint} holds a network for crops: name a HandOS checkpoint whose "
                 "detector finds them with --detector"
             )
-        model = MobRecon(MobReconConfig.from_dict(meta["config"]), load_template())
-        model.load_state_dict(groups["model"])
+        model = _load_crop_network(groups["model"], meta["config"])
         found, behind = checkpoint.load(args.detector)
         detector = _load_handos(found["model"], behind["config"], args.image_size)
-        differences = export_mobrecon(model, detector, args.output, card)
+        differences = export_crops(model, detector, args.output, card)
     for name, value in differences.items():
         print(f"{name}: largest difference to torch {value:.2g}")
     print(f"wrote {args.output}")
@@ -54,5 +55,15 @@ def run(args: argparse.Namespace) -> int:
 def _load_handos(weights: dict, config: dict, image_size: int | None) -> HandOS:
     values = config | ({"image_size": image_size} if image_size else {})
     model = HandOS(HandOSConfig.from_dict(values), load_template())
+    model.load_state_dict(weights)
+    return model
+
+
+def _load_crop_network(weights: dict, config: dict) -> CropNetwork:
+    template = load_template()
+    if any(name.startswith("mesh_stage.") for name in weights):
+        model = HandAR(HandARConfig.from_dict(config), template)
+    else:
+        model = MobRecon(MobReconConfig.from_dict(config), template)
     model.load_state_dict(weights)
     return model

@@ -75,7 +75,7 @@ class Backend(Protocol):
 @dataclass(frozen=True)
 class ModelFolder:
     """A checked model folder. network: "handos", whose decoder reads the detector's features, or
-    "mobrecon", whose decoder reads crops of the image. ``card`` is the whole of model.json;
+    "mobrecon" or "handar", whose decoder reads crops of the image. ``card`` is the whole of model.json;
     score_calibration: the arguments of postprocess.ScoreCalibration, none before `calibrate`;
     nms_iou: T^NMS (HandOS 4.1).
     """

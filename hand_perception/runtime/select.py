@@ -31,7 +31,11 @@ def _open_onnxruntime(provider: str) -> Callable[[ModelFolder, int], Backend]:
         from hand_perception.runtime.onnxruntime_backend import OnnxRuntimeBackend
         from hand_perception.runtime.onnxruntime_crops import OnnxRuntimeCropBackend
 
-        kinds = {"handos": OnnxRuntimeBackend, "mobrecon": OnnxRuntimeCropBackend}
+        kinds = {
+            "handos": OnnxRuntimeBackend,
+            "mobrecon": OnnxRuntimeCropBackend,
+            "handar": OnnxRuntimeCropBackend,
+        }
         if folder.network not in kinds:
             raise ModelError(
                 f"{folder.path}: unknown network {folder.network!r}: update this package"

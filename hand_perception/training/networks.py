@@ -40,4 +40,9 @@ def load_objective(
 
         widths = MobReconConfig.from_dict(values)
         return MobReconObjective(widths, recipe.losses, recipe.seed, template)
-    raise DataError(f"{path}: unknown network {network!r}, use handos or mobrecon")
+    if network == "handar":
+        from hand_perception.models.handar.config import HandARConfig
+        from hand_perception.training.handar_objective import HandARObjective
+
+        return HandARObjective(HandARConfig.from_dict(values), recipe.losses, recipe.seed, template)
+    raise DataError(f"{path}: unknown network {network!r}, use handos, mobrecon or handar")

@@ -1,4 +1,4 @@
-"""MobRecon to ONNX behind a detector: a model folder whose decoder reads crops."""
+"""A network that reads crops to ONNX behind a detector: MobRecon or HandAR."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ from hand_perception.export.onnx_export import (
     compare_graph,
     export_graph,
 )
+from hand_perception.models.handar.model import HandAR
 from hand_perception.models.handos.model import HandOS
 from hand_perception.models.mobrecon.model import UNIT, MobRecon
 
 _OUTPUTS = ["joints2d", "vertices", "presence", "right"]
+# By the name that model.json has for them.
+NETWORKS = {"mobrecon": MobRecon, "handar": HandAR}
+CropNetwork = MobRecon | HandAR
 
 
 class BoxGraph(nn.Module):
@@ -40,17 +44,17 @@ class CropGraph(nn.Module):
     """crops [H, 3, s, s] -> joints2d [H, 21, 2] in 0..1 of the crop, vertices [H, 778, 3] in
     metres about the middle MCP in the crop's axes, presence and right [H] in 0..1."""
 
-    def __init__(self, model: MobRecon) -> None:
+    def __init__(self, model: CropNetwork) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
         out = self.model(crops)
-        return out.pose.joints, out.vertices * UNIT, out.presence.sigmoid(), out.side.sigmoid()
+        return out.joints2d, out.vertices * UNIT, out.presence.sigmoid(), out.side.sigmoid()
 
 
-def export_mobrecon(
-    model: MobRecon, detector: HandOS, folder: Path, card: dict
+def export_crops(
+    model: CropNetwork, detector: HandOS, folder: Path, card: dict
 ) -> dict[str, float]:
     """Writes detector.onnx, decoder.onnx and model.json; returns the largest differences to torch.
 
@@ -77,7 +81,7 @@ def export_mobrecon(
         )
     card = {
         "name": model.config.name,
-        "network": "mobrecon",
+        "network": next(name for name, kind in NETWORKS.items() if isinstance(model, kind)),
         "image_size": size,
         "mean": MEAN,
         "std": STD,
