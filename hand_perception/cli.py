@@ -59,6 +59,12 @@ COMMANDS = {
     "pack": Command("public data sets into shards", "hand_perception.data.command", "train"),
     "train": Command("train a network", "hand_perception.training.command", "train"),
     "export": Command("a trained network to ONNX", "hand_perception.export.command", "train"),
+    "profile": Command(
+        "operations and memory of a network", "hand_perception.export.profile", "train"
+    ),
+    "lifting": Command(
+        "a picture of HandOS's lifting matrix", "hand_perception.export.lifting", "train"
+    ),
     "build-engine": Command(
         "TensorRT engines for this machine", "hand_perception.export.engine", "tensorrt"
     ),
