@@ -108,3 +108,10 @@ def spread(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(part.weight)
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0  # the last batch alone
+    module(torch.randn(8, 3, 64, 64))
+    for norm in norms:
+        norm.eval()

@@ -47,12 +47,12 @@ class PretrainedDetector(nn.Module):
 
 def load_pretrained(model_class: type, config_class: type, config: PretrainedDetectorConfig) -> Any:
     """The transformers model. Raises ModelError where its weights are not on this machine."""
-    # Written-out attention exports to plain MatMul and Softmax.
-    attention = {"attn_implementation": "eager"}
+    # Attention as the library chooses it: written out ("eager"), BERT adds its masks of truth values
+    # to the scores, and Grounding DINO's text features come out wrong.
     if not config.weights:
-        return model_class._from_config(config_class(**config.architecture), **attention)
+        return model_class(config_class(**config.architecture))
     try:
-        return model_class.from_pretrained(config.weights, local_files_only=True, **attention)
+        return model_class.from_pretrained(config.weights, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"no weights of {config.kind} at {config.weights!r}: give a folder written by "

@@ -47,9 +47,7 @@ class ScratchSwin(nn.Module):
                 f"side_tuning: swin_t needs transformers ({error}): "
                 "pip install 'hand_perception[detectors]'"
             ) from error
-        config = SwinConfig(out_indices=[1, 2, 3, 4], **architecture)
-        config._attn_implementation = "eager"
-        self.swin = SwinBackbone(config)
+        self.swin = SwinBackbone(SwinConfig(out_indices=[1, 2, 3, 4], **architecture))
         self.widths = tuple(self.swin.channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
