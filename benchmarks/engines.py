@@ -1,0 +1,142 @@
+"""One table of engines from one run: accuracy, CPU time a frame, size.
+
+    python benchmarks/engines.py --data PHOTOGRAPHS [--synthetic DIR] [--models handos_s mobrecon]
+        [--mediapipe PYTHON] [--limit N] [--output engines.json]
+
+Photographs: the val split of a folder with labels.jsonl. CPU time is process time on one thread:
+"looking" is a frame of the shipped clip with one hand, the detector run on each; "following" the
+same frames as a stream, the detector run on every tenth. PYTHON is an interpreter that has
+mediapipe 0.10.21 (it pins numpy < 2, so it lives in a virtual environment of its own). The labels
+of the photographs are that very network's, checked by its look at the mirrored picture: its own PCK
+says how well it repeats itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from latency import processor
+
+from hand_perception.data.photograph_labels import read_photographs
+from hand_perception.evaluation import photographs, report, synthetic
+from hand_perception.evaluation.predictions import read_predictions, reconstruct
+from hand_perception.following import FollowingReconstructor
+from hand_perception.reconstructor import HandReconstructor
+from hand_perception.runtime.backend import MODELS
+
+FOLLOW_FRAMES = 10
+CLIP_FRAMES = 150
+MEDIAPIPE = Path(__file__).with_name("mediapipe_hands.py")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--synthetic", type=Path)
+    parser.add_argument("--models", nargs="+", default=["handos_s", "mobrecon"])
+    parser.add_argument("--mediapipe", type=Path, metavar="PYTHON")
+    parser.add_argument("--limit", type=int, help="photographs at most")
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    # Before any library starts threads: times are those of one core.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    cv2.setNumThreads(1)
+
+    chosen = read_photographs(args.data)
+    chosen = chosen[:: max(1, len(chosen) // args.limit)] if args.limit else chosen
+    rows = {name: measure(name, args, chosen) for name in args.models}
+    if args.mediapipe:
+        rows["mediapipe 0.10.21"] = measure_mediapipe(args, chosen)
+    print(f"{processor()}, one thread, {len(chosen)} photographs")
+    print(tables(rows))
+    if args.output:
+        args.output.write_text(json.dumps({"machine": processor(), "rows": rows}, indent=2) + "\n")
+
+
+def measure(name: str, args: argparse.Namespace, chosen: list) -> dict:
+    engine = HandReconstructor.from_pretrained(name, threads=1, backend="onnxruntime")
+    files = [photograph.file for photograph in chosen]
+    found = reconstruct(engine, args.data, files, photographs.MIN_SCORE)
+    row = {"identity": engine.identity, "megabytes": size_of(name)}
+    row |= {"photographs": photographs.Outcomes.of(chosen, found).rows()}
+    if args.synthetic:
+        samples = synthetic.read_samples(args.synthetic)
+        step = max(1, len(samples) // args.limit) if args.limit else 1
+        row["synthetic"] = synthetic.evaluate(samples, list(range(0, len(samples), step)), engine)
+    frames = clip_frames()
+    row["looking_ms"] = milliseconds(engine, frames)
+    if engine.can_follow:
+        row["following_ms"] = milliseconds(FollowingReconstructor(engine, FOLLOW_FRAMES), frames)
+    return row
+
+
+def milliseconds(engine, frames: list[np.ndarray]) -> float:
+    """Mean CPU time of a frame; the first ones warm up."""
+    times = []
+    for frame in frames:
+        started = time.process_time()
+        engine(frame)
+        times.append(time.process_time() - started)
+    return round(1e3 * float(np.mean(times[5:])), 2)
+
+
+def clip_frames() -> list[np.ndarray]:
+    """Of the shipped clip, RGB 640 x 480."""
+    clip = cv2.VideoCapture(str(MODELS.parent / "demo" / "clip.mp4"))
+    frames = []
+    while len(frames) < CLIP_FRAMES:
+        ok, frame = clip.read()
+        if not ok:
+            break
+        frames.append(cv2.cvtColor(cv2.resize(frame, (640, 480)), cv2.COLOR_BGR2RGB))
+    return frames
+
+
+def size_of(name: str) -> float:
+    folder = MODELS / name if (MODELS / name).is_dir() else Path(name)
+    return round(sum(p.stat().st_size for p in folder.glob("*.onnx")) / 1e6, 1)
+
+
+def measure_mediapipe(args: argparse.Namespace, chosen: list) -> dict:
+    """Runs the other interpreter; pictures and frames go to it as files."""
+    with tempfile.TemporaryDirectory() as folder:
+        listing, frames = Path(folder) / "files.json", Path(folder) / "frames.npy"
+        listing.write_text(json.dumps([photograph.file for photograph in chosen]))
+        np.save(frames, np.stack(clip_frames()))
+        out = Path(folder) / "predictions.jsonl"
+        command = [args.mediapipe, MEDIAPIPE, args.data.resolve(), listing, frames, out]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found = read_predictions(out, [photograph.file for photograph in chosen])
+        times = json.loads(done.stdout.splitlines()[-1])
+    return times | {"photographs": photographs.Outcomes.of(chosen, found).rows()}
+
+
+def tables(rows: dict[str, dict]) -> str:
+    """Accuracy on photographs and on rendered hands, then cost: a line an engine each."""
+    parts = []
+    for suite in ("photographs", "synthetic"):
+        lines = {
+            f"{name}, {group}": numbers
+            for name, row in rows.items()
+            for group, numbers in row.get(suite, {}).items()
+            if group.startswith("all")
+        }
+        parts += [suite, report.table(lines)] if lines else []
+    costs = ("looking_ms", "following_ms", "megabytes")
+    parts += [
+        "cost",
+        report.table({n: {k: r.get(k, float("nan")) for k in costs} for n, r in rows.items()}),
+    ]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    main()
