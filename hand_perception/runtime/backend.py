@@ -75,9 +75,9 @@ class Backend(Protocol):
 @dataclass(frozen=True)
 class ModelFolder:
     """A checked model folder. network: "handos", whose decoder reads the detector's features, or
-    "mobrecon" or "handar", whose decoder reads crops of the image. ``card`` is the whole of model.json;
-    score_calibration: the arguments of postprocess.ScoreCalibration, none before `calibrate`;
-    nms_iou: T^NMS (HandOS 4.1).
+    "mobrecon" or "handar", whose decoder reads crops of the image. ``card`` is the whole of
+    model.json; score_calibration: the arguments of postprocess.ScoreCalibration, none before
+    `calibrate`; nms_iou: T^NMS (HandOS 4.1).
     """
 
     path: Path
