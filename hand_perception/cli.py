@@ -46,6 +46,10 @@ COMMANDS = {
         "add_camera_arguments",
         "run_camera",
     ),
+    "bag": Command("hands into a recorded rosbag2", "hand_perception.bags.command", "bag"),
+    "viewer": Command(
+        "look at a running node in a web browser", "hand_perception.viewer.command", "viewer"
+    ),
     "evaluate": Command(
         "accuracy on labelled data", "hand_perception.evaluation.command", "evaluate"
     ),

@@ -21,6 +21,8 @@ ALLOWED = {
     "tf2_ros": ("ros/",),
     "cyclonedds": ("dds/",),
     "rosbags": ("dds/", "bags/", "cdr.py"),
+    "ray": ("bags/fleet.py",),
+    "viser": ("viewer/",),
     "tensorrt": ("runtime/tensorrt", "export/engine"),
     "pycuda": ("runtime/tensorrt", "export/engine"),
     "cuda": ("runtime/tensorrt", "export/engine"),
