@@ -35,16 +35,17 @@ def choose_topics(
     """
     images = [t for t in topics if t.type_name in (IMAGE, COMPRESSED_IMAGE) and t.count]
     if image is not None:
-        chosen = _named(images, image, "image")
+        chosen = named_topic(images, image, "image")
     else:
         chosen = _only_camera(images, topics)
     infos = [t for t in topics if t.type_name == CAMERA_INFO and t.count]
     if info is not None:
-        return CameraTopics(chosen, _named(infos, info, "CameraInfo"))
+        return CameraTopics(chosen, named_topic(infos, info, "CameraInfo"))
     return CameraTopics(chosen, _info_of(chosen, infos))
 
 
-def _named(topics: Sequence[Topic], name: str, kind: str) -> Topic:
+def named_topic(topics: Sequence[Topic], name: str, kind: str) -> Topic:
+    """The topic of that name. Raises DataError, listing what there is."""
     absolute = f"/{name.lstrip('/')}"
     found = next((topic for topic in topics if topic.name == absolute), None)
     if found is None:

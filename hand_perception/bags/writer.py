@@ -51,8 +51,15 @@ class BagWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         if self._connections:
             self._writer.close()
+
+    def abort(self) -> None:
+        """End without an index: what there is of the folder is no bag."""
+        self._writer.abort()
 
     def write(
         self, topic: str, type_name: str, cdr: bytes, stamp_ns: int, *, latched: bool = False
