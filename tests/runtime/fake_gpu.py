@@ -270,7 +270,10 @@ class FakeGpu:
         trt.TensorIOMode = SimpleNamespace(INPUT="input", OUTPUT="output")
         trt.MemoryPoolType = SimpleNamespace(WORKSPACE="workspace")
         trt.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user")
-        trt.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
+        # Its number changed when EXPLICIT_BATCH went.
+        self.strongly_typed = 0 if self.version.startswith("11") else 1
+        flag = self.strongly_typed
+        trt.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=flag)
         trt.IProgressMonitor = _ProgressMonitor
         trt.nptype = lambda kind: {"FLOAT": np.float32, "HALF": np.float16}[kind]
         trt.Builder = lambda logger: _Builder(self, logger)
@@ -313,7 +316,9 @@ class _Builder:
         self._gpu, self._logger = gpu, logger
 
     def create_network(self, flags: int = 0):
-        assert flags & (1 << 1), "not strongly typed: precision would be TensorRT's own choice"
+        assert flags == 1 << self._gpu.strongly_typed, (
+            "not strongly typed: precision would be TensorRT's own choice"
+        )
         return SimpleNamespace(model=None)
 
     def create_builder_config(self):

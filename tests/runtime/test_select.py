@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnxruntime
 import pytest
-from runtime.clip import clip_frames
 
 from hand_perception.errors import ModelError
 from hand_perception.export.agreement import FLOAT32, compare
+from hand_perception.export.engine import check_frames
 from hand_perception.runtime import select
 from hand_perception.runtime.backend import ModelFolder
 from hand_perception.runtime.onnxruntime_backend import OnnxRuntimeBackend
@@ -73,4 +73,4 @@ def test_a_provider_that_is_not_installed_names_the_cure(folder, name):
 def test_the_gpu_provider_agrees_with_the_cpu(folder):
     reference = select.open_backend(folder, "onnxruntime")
     gpu = select.open_backend(folder, "onnxruntime-cuda")
-    FLOAT32.check(compare(reference, gpu, clip_frames(4), folder.image_size), "the CUDA provider")
+    FLOAT32.check(compare(reference, gpu, check_frames(4), folder.image_size), "the CUDA provider")

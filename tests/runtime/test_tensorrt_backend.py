@@ -18,6 +18,7 @@ from runtime.tiny_folder import export_tiny
 from hand_perception import cli
 from hand_perception.errors import ImageError, ModelError
 from hand_perception.export import agreement, engine
+from hand_perception.export.engine_builder import BuildSettings
 from hand_perception.postprocess import choose_hands
 from hand_perception.runtime import select
 from hand_perception.runtime.engine_file import read_engine
@@ -48,7 +49,7 @@ def built(folder, kernels, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             prepare(patch, FakeGpu(kernels))
             where = tmp_path_factory.mktemp(precision)
-            engine.build(folder, engine.BuildSettings(precision, MAX_HANDS), where)
+            engine.build(folder, BuildSettings(precision, MAX_HANDS), where)
             folders[precision] = where
     return folders
 
@@ -122,14 +123,14 @@ def test_without_hands_the_decoder_is_not_launched(gpu, folder, built):
 
 def test_each_frame_is_seen_anew_whatever_its_size_and_encoding(gpu, folder, built):
     backend = TensorRTBackend.open(folder, built["fp32"])
-    for size in ((48, 64), (48, 64), (30, 64), (64, 100), (48, 64), (48, 64)):
+    reference = OnnxRuntimeBackend(folder, 1)
+    for size in ((48, 64), (30, 64), (64, 100), (48, 64)):
         rgb = picture(size[0] * size[1], *size)
         bgra = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA)
         raw = RawImage(bgra.reshape(-1), "bgra8", size[1], size[0], 4 * size[1])
         from_rgb = backend.detect(backend.prepare(rgb)).boxes.copy()
         from_bgra = backend.detect(backend.prepare(raw)).boxes.copy()
         np.testing.assert_array_equal(from_rgb, from_bgra)
-        reference = OnnxRuntimeBackend(folder, 1)
         expected = reference.detect(reference.prepare(rgb)).boxes
         np.testing.assert_allclose(from_rgb, expected, atol=1e-3)
     assert len(gpu.executables) <= 1 + MAX_HANDS, "recordings of old layouts are kept"
@@ -246,14 +247,14 @@ def test_an_engine_that_disagrees_is_not_kept(gpu, folder, tmp_path, monkeypatch
 
     monkeypatch.setattr(engine, "typed_graph", wrong)
     with pytest.raises(ModelError, match="fp32 engine of tiny disagrees with ONNX Runtime"):
-        engine.build(folder, engine.BuildSettings("fp32", 1), tmp_path)
+        engine.build(folder, BuildSettings("fp32", 1), tmp_path)
     assert not list(tmp_path.glob("*.engine"))
 
 
 def test_what_tensorrt_says_is_passed_on(gpu, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "profile", lambda *_: {})
     with pytest.raises(ModelError, match="cannot build the decoder: .* has no profile"):
-        engine.build(folder, engine.BuildSettings("fp32", 1), tmp_path)
+        engine.build(folder, BuildSettings("fp32", 1), tmp_path)
 
 
 def test_without_tensorrt_pycuda_or_a_known_version_the_cure_is_named(kernels, monkeypatch):
@@ -272,7 +273,7 @@ def test_without_tensorrt_pycuda_or_a_known_version_the_cure_is_named(kernels, m
 
 def test_too_many_hands_are_refused_before_anything_is_built(gpu, folder, tmp_path):
     with pytest.raises(ModelError, match="from 1 to 10, got 11"):
-        engine.build(folder, engine.BuildSettings(max_hands=11), tmp_path)
+        engine.build(folder, BuildSettings(max_hands=11), tmp_path)
 
 
 # -- the stand-in is strict -----------------------------------------------------------------------

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from runtime.clip import clip_frames
 from runtime.host_kernels import host_kernels
 
 from hand_perception.errors import ImageError
+from hand_perception.export.engine import check_frames
 from hand_perception.frames import image_from_message
 from hand_perception.imaging import letterbox, normalise
 from hand_perception.runtime.tensorrt_frame import (
@@ -95,7 +95,7 @@ def test_resampling_and_decoding_together(kernels, encoding):
 
 
 def test_a_real_frame_gives_the_networks_input(kernels):
-    frame = clip_frames(1)[0]
+    frame = check_frames(1)[0]
     found = on_the_kernel(kernels, RawImage.of(frame), 256)
     expected = normalise(letterbox(frame, (256, 256))[0], MEAN, STD)
     assert np.abs(found - expected).max() <= LEVEL + ROUNDING
