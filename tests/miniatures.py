@@ -17,7 +17,7 @@ import yaml
 
 from hand_perception.data.datasets import comphand, dexycb, ho3d, interhand, obman, rhd
 from hand_perception.data.mano import ManoTemplate, fingers_from_components, mean_fingers, posed
-from hand_perception.hands import Side
+from hand_perception.hands import Camera, Side
 from hand_perception.template import load_template
 
 TEMPLATE = load_template()
@@ -189,7 +189,8 @@ def write_dexycb(root: Path, mano: ManoTemplate) -> list[Truth | None]:
 
 
 def write_hint(root: Path, split: str = "TEST") -> dict[str, Truth]:
-    K = camera_matrix(400, 320, 240)
+    # Photographs have no intrinsics; these are seen by the camera that is assumed for them.
+    K = Camera.assumed(320, 240).matrix
     truth = {}
     for folder, name, side in (
         ("newdays_img", "ND_a_frame1_r", Side.RIGHT),

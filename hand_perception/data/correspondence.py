@@ -17,6 +17,8 @@ from hand_perception.geometry import similarity_fit
 from hand_perception.template import KEYPOINT_OF_JOINT, Template
 
 PALM = (0, 1, 5, 9, 13, 17)
+# The end of a finger is the mean of so many of its vertices, those farthest from its last joint.
+TIP_VERTICES = 5
 # Triangles around so many of a point's nearest vertices are looked at.
 NEIGHBOURS = 12
 
@@ -48,7 +50,7 @@ class Correspondence:
 
 def _bent_onto(source: Template, target: Template) -> np.ndarray:
     """The source's vertices [V, 3], its bones laid onto the target's."""
-    a, b = source.keypoints.astype(np.float64), target.keypoints.astype(np.float64)
+    a, b = (_points(template) for template in (source, target))
     scale, rotation, shift = similarity_fit(a[list(PALM)], b[list(PALM)])
     palm = scale * rotation
     maps, offsets = [], []
@@ -68,6 +70,18 @@ def _bent_onto(source: Template, target: Template) -> np.ndarray:
     blended = np.einsum("vj,jab->vab", source.weights.astype(np.float64), np.array(maps))
     moved = np.einsum("vab,vb->va", blended, source.vertices.astype(np.float64))
     return moved + source.weights.astype(np.float64) @ np.array(offsets)
+
+
+def _points(template: Template) -> np.ndarray:
+    """The 21 keypoints at rest, [21, 3]; topologies differ in what they call a tip, so that tips
+    are the fingers' ends here.
+    """
+    points = template.keypoints.astype(np.float64)
+    for joint in range(3, 16, 3):
+        own = template.vertices[template.weights[:, joint] > 0.5].astype(np.float64)
+        farthest = np.argsort(np.linalg.norm(own - template.joints[joint], axis=1))[-TIP_VERTICES:]
+        points[KEYPOINT_OF_JOINT[joint] + 1] = own[farthest].mean(0)
+    return points
 
 
 def _shortest_turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import webdataset
 
 from hand_perception.data.sample import HandLabels, Sample
 from hand_perception.errors import DataError, ImageError
@@ -46,6 +45,9 @@ def write_shards(
 
     Raises DataError when the folder holds shards already.
     """
+    # Reading needs no library: evaluation has none.
+    import webdataset
+
     if (folder / INDEX).is_file():
         raise DataError(f"{folder} holds shards already: choose another folder or remove it")
     folder.mkdir(parents=True, exist_ok=True)

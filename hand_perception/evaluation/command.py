@@ -1,4 +1,4 @@
-"""``hand-perception evaluate``: one suite, one table."""
+"""``hand-perception evaluate``: one suite or one public data set, its table."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ import cv2
 
 from hand_perception.data.photograph_labels import read_photographs
 from hand_perception.errors import DataError
-from hand_perception.evaluation import photographs, report, synthetic, tracking, video
+from hand_perception.evaluation import (
+    datasets,
+    photographs,
+    report,
+    synthetic,
+    tracking,
+    video,
+)
 from hand_perception.evaluation.predictions import read_predictions, reconstruct
+from hand_perception.evaluation.published import PUBLISHED
 from hand_perception.evaluation.worst_cases import worst_cases_page
 from hand_perception.hands import Reconstruction
 
@@ -19,14 +27,29 @@ Load = Callable[[str], Callable[..., Reconstruction]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
         "--suite",
         choices=SUITES,
-        required=True,
         help="real: labelled photographs; synthetic: rendered hands with full 3D truth; "
         "video: steadiness over time; tracking: ids and steadiness on played scenes, needs no data",
     )
-    parser.add_argument("--data", type=Path, help="the suite's folder")
+    what.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help=f"a public data set, beside papers' rows: {', '.join(PUBLISHED)}, or another",
+    )
+    parser.add_argument("--data", "--root", type=Path, help="folder of the suite or the data set")
+    parser.add_argument(
+        "--protocol",
+        choices=datasets.PROTOCOLS,
+        default="handos",
+        help="of a data set: the network finds hands itself, or is given true boxes (%(default)s)",
+    )
+    parser.add_argument("--split", default="test", help="of a data set (%(default)s)")
+    parser.add_argument(
+        "--mano", type=Path, help="your MANO_RIGHT.pkl: measures a data set vertex by vertex"
+    )
     parser.add_argument("--model", default="handos_s", help="name or path of a model (%(default)s)")
     parser.add_argument(
         "--predictions",
@@ -54,7 +77,9 @@ def evaluate(args: argparse.Namespace, load: Load) -> int:
     if args.predictions and args.suite != "real":
         raise DataError("--predictions go with --suite real; the other suites need --model")
     if args.data is None and args.suite != "tracking":
-        raise DataError(f"--suite {args.suite} needs data: give its folder with --data")
+        raise DataError(f"{args.dataset or args.suite} needs data: give its folder with --data")
+    if args.dataset:
+        return datasets.run(args, load, _evenly)
     protocol, rows = SUITES[args.suite](args, load)
     print(report.table(rows))
     if args.output:

@@ -58,9 +58,72 @@ def procrustes_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
     A prediction on one spot (a missed hand counted as zeros) lands on the true centroid.
     """
+    return np.linalg.norm(aligned(predicted, predicted, true) - true, axis=-1)
+
+
+def aligned(points: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """points [..., N, 3] moved by the similarity that fits ``predicted`` onto ``true`` best."""
     scale, rotation, translation = similarity_fit(predicted, true)
-    moved = scale[..., None, None] * predicted @ np.swapaxes(rotation, -1, -2)
-    return np.linalg.norm(moved + translation[..., None, :] - true, axis=-1)
+    moved = scale[..., None, None] * points @ np.swapaxes(rotation, -1, -2)
+    return moved + translation[..., None, :]
+
+
+def f_score(predicted: np.ndarray, true: np.ndarray, threshold: float) -> float:
+    """F-score of two point clouds [N, 3] and [M, 3] (Knapitsch et al. 2017, as FreiHAND has it).
+
+    The harmonic mean of the shares of points of each that lie nearer than the threshold to some
+    point of the other; 0 when both are.
+    """
+    squared = (
+        (predicted**2).sum(-1)[:, None] + (true**2).sum(-1) - 2 * (predicted @ np.transpose(true))
+    )
+    # By the difference itself where the short cut's rounding could decide.
+    close = np.argwhere(np.abs(squared - threshold**2) < 1e-9)
+    a, b = close.T
+    squared[a, b] = ((np.asarray(predicted)[a] - np.asarray(true)[b]) ** 2).sum(-1)
+    distances = np.sqrt(np.maximum(squared, 0))
+    precision = np.mean(distances.min(1) < threshold)
+    recall = np.mean(distances.min(0) < threshold)
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
+
+
+def auc(errors: np.ndarray, limit: float = 0.05, steps: int = 100) -> float:
+    """Area under the curve of PCK over thresholds from 0 to the limit, over that of 1 (HandOS,
+    supplement VII; FreiHAND's evaluation).
+
+    errors: [N, J] in metres, inf for a missed hand. Thresholds are ``steps`` points, both ends
+    among them; the area is the trapezoidal rule's, of each joint, then their mean.
+    """
+    errors = np.asarray(errors, np.float64)
+    if not errors.size:
+        return float("nan")
+    thresholds = np.linspace(0, limit, steps)
+    # Of each joint, how many errors are at most a threshold.
+    curve = np.stack([(errors <= t).mean(0) for t in thresholds])
+    heights = (curve[1:] + curve[:-1]) / 2
+    return float((heights * np.diff(thresholds)[:, None]).sum(0).mean() / limit)
+
+
+def pck_by_joint(errors: np.ndarray, counted: np.ndarray, threshold: float) -> float:
+    """PCK as HInt has it: of each joint over the hands in which it counts, then their mean.
+
+    errors, counted: [N, 21]; a missed hand's errors are inf. NaN when no joint counts.
+    """
+    counted = np.asarray(counted, bool)
+    right = (np.asarray(errors) <= threshold) & counted
+    hands = counted.sum(0)
+    return mean(right.sum(0)[hands > 0] / hands[hands > 0])
+
+
+def acceleration_error(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Mean distance of the joints' second differences over time (VIBE's Acc, per frame squared).
+
+    predicted, true: [T, N, 3], NaN where there is no hand.
+    """
+    both = np.stack([np.asarray(predicted, np.float64), np.asarray(true, np.float64)])
+    second = both[:, 2:] - 2 * both[:, 1:-1] + both[:, :-2]
+    lengths = np.linalg.norm(second[0] - second[1], axis=-1)
+    return mean(lengths[np.isfinite(lengths)])
 
 
 def jitter(keypoints: np.ndarray, sizes: np.ndarray) -> float:

@@ -20,8 +20,8 @@ SPLITS = {"train": "train", "test": "val"}
 class COCOWholeBody:
     """``annotations/coco_wholebody_train_v1.0.json`` beside COCO's ``train2017``.
 
-    Pictures with at least one valid hand. Boxes of hands without joints are ignored regions: the
-    hand is there, its joints are too small or blurred to label.
+    Pictures with at least one valid hand; of the test split, all. Boxes of hands without joints are
+    ignored regions: the hand is there, its joints are too small or blurred to label.
     """
 
     def __init__(self, root: Path, split: str = "train", mano: ManoTemplate | None = None) -> None:
@@ -40,11 +40,28 @@ class COCOWholeBody:
         self._images = [
             (row["file_name"], people[row["id"]])
             for row in content["images"]
-            if any(p.get(f"{s.value}hand_valid") for p in people[row["id"]] for s in Side)
+            # False hands are counted on every picture of the test split.
+            if split == "test"
+            or any(p.get(f"{s.value}hand_valid") for p in people[row["id"]] for s in Side)
         ]
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def true_boxes(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The labelled boxes [N, 4] of all hands, also of those without joints, and those of crowds
+        [M, 4], for box AP.
+        """
+        _, people = self._images[index]
+        hands, crowds = [], []
+        for person in people:
+            if person.get("iscrowd"):
+                crowds.append(person["bbox"])
+                continue
+            boxes = (person[f"{side.value}hand_box"] for side in Side)
+            hands += [box for box in boxes if box[2] > 0 and box[3] > 0]
+        corners = (np.array(boxes, float).reshape(-1, 4) for boxes in (hands, crowds))
+        return tuple(np.concatenate([c[:, :2], c[:, :2] + c[:, 2:]], 1) for c in corners)
 
     def __getitem__(self, index: int) -> Sample:
         file, people = self._images[index]
