@@ -25,8 +25,11 @@ _HAND_LENGTH_M = 0.18
 _DEPTH_SCALE_M, _DEPTH_STDS = 0.6, 6.0
 # A filter that heard nothing for so long starts anew: the hand has changed since.
 _STALE_S = 0.2
-# A hand that was away for longer comes back with its own side or is another one.
-_AWAY_S = 0.4
+# A hand that was away for longer and comes back with another side, as log-odds sure as 0.9, is
+# another hand.
+_AWAY_S, _SURELY = 0.4, 2.2
+# However briefly a hand was seen, it may be missed in a few frames.
+_LEAST_GAP_S = 0.2
 # Standard deviations, where and how a hand is seen: of its middle and its joints about it, in box
 # sizes; of the box's size, in its logarithm.
 _PLACE, _SHAPE, _SIZE = 0.08, 0.06, 0.08
@@ -40,7 +43,8 @@ _SIDE_TRUST = 0.95
 
 @dataclass(frozen=True)
 class TrackerParameters:
-    """max_gap_s: a track lives on so long without a hand, and takes its id up again.
+    """max_gap_s: a track lives on so long without a hand, and takes its id up again; one that was
+    seen briefly lives on for three times as long as it was seen.
     gate: farthest, in box sizes, that a hand may be from where its track expects it in the next
     frame; with the time it was not seen this grows.
     duplicate: hands whose 2D joints differ by less, on average and in box sizes, are one hand.
@@ -51,7 +55,7 @@ class TrackerParameters:
     """
 
     max_gap_s: float = 1.5
-    gate: float = 1.0
+    gate: float = 0.5
     duplicate: float = 0.2
     side_inertia: float = 90.0
     smoothing: bool = True
@@ -83,8 +87,7 @@ class HandTracker:
         if stamp_s < self._stamp_s:
             self._tracks.clear()
         self._stamp_s = stamp_s
-        gap = self._parameters.max_gap_s
-        self._tracks = [track for track in self._tracks if stamp_s - track.stamp_s <= gap]
+        self._tracks = [track for track in self._tracks if stamp_s <= track.remembered_until_s]
 
         hands = without_duplicates(hands, self._parameters.duplicate)
         tracks = self._assign(hands, stamp_s)
@@ -146,7 +149,7 @@ class _Track:
         self._parameters = parameters
         self._hand: Hand | None = None
         self._right_odds = 0.0
-        self.stamp_s = -math.inf
+        self._since_s = self.stamp_s = -math.inf
         self._start_filters()
 
     def _start_filters(self) -> None:
@@ -154,6 +157,12 @@ class _Track:
         self._filters = [OneEuroFilter(p.min_cutoff_hz, p.beta) for _ in range(6)]
         self._middle = AlphaBetaFilter()  # of the joints, px
         self._place = AlphaBetaFilter()  # of the wrist, see _ray
+
+    @property
+    def remembered_until_s(self) -> float:
+        """Something that shows up for a moment must not wait long to be somebody's hand again."""
+        earned_s = max(3 * (self.stamp_s - self._since_s), _LEAST_GAP_S)
+        return self.stamp_s + min(earned_s, self._parameters.max_gap_s)
 
     @property
     def side(self) -> Side:
@@ -166,10 +175,11 @@ class _Track:
         size, middle = _size(self._hand), hand.keypoints2d.mean(0)
         strayed = _AGILITY * elapsed_s**2 / (elapsed_s + 0.15)
         distance = float(np.linalg.norm(middle - self._expected(elapsed_s))) / size
-        if distance > self._parameters.gate + strayed:
+        if distance > self._parameters.gate + 1.5 * strayed:
             return math.inf
         other_side = hand.side is not self.side
-        if other_side and elapsed_s > _AWAY_S:
+        against = min(abs(self._right_odds), _evidence(hand)) if other_side else 0.0
+        if elapsed_s > _AWAY_S and against >= _SURELY:
             return math.inf
         # What is not known for sure costs its width, or a track lost long ago would take all.
         place, shape, grown = _PLACE + strayed, _SHAPE + 0.3 * strayed, _SIZE + 0.3 * strayed
@@ -179,9 +189,7 @@ class _Track:
         growth = math.log(_size(hand) / size)
         cost = (distance / place) ** 2 + (differing / shape) ** 2 + (growth / grown) ** 2
         cost += 4 * math.log(place) + 2 * math.log(shape) + 2 * math.log(grown)
-        if other_side:
-            cost += 2 * min(abs(self._right_odds), _evidence(hand))
-        return cost
+        return cost + 2 * against
 
     def _expected(self, elapsed_s: float) -> np.ndarray:
         """Where the joints' middle is by now, [2] pixels."""
@@ -190,6 +198,8 @@ class _Track:
     def update(self, hand: Hand, stamp_s: float) -> Hand:
         elapsed_s = stamp_s - self.stamp_s
         first = self._hand is None
+        if first:
+            self._since_s = stamp_s
         if not first and elapsed_s > _STALE_S:
             self._start_filters()
         self._hand, self.stamp_s = hand, stamp_s

@@ -53,7 +53,7 @@ def test_depth_is_never_surer_than_the_size():
     hand = make_hand()
     covariance = monocular_covariance(hand.keypoints3d, hand.keypoints2d, CAMERA)
     depth = hand.keypoints3d[:, 2].mean()
-    assert HAND_SIZE_STD * depth < depth_std(covariance) < 0.15 * depth
+    assert HAND_SIZE_STD * depth < depth_std(covariance) < 0.2 * depth
     known = monocular_covariance(hand.keypoints3d, hand.keypoints2d, CAMERA, size_std=0.01)
     assert depth_std(known) < depth_std(covariance)
 

@@ -34,7 +34,7 @@ ALLOWED = {
 # What a frame passes through, and what must not know who calls it.
 CORE = ("errors", "hands", "geometry", "imaging", "template", "smoothing", "tracking", "overlay")
 CORE += ("postprocess", "articulation", "retargeting", "reconstructor", "runtime", "depth")
-CORE += ("uncertainty", "matching")
+CORE += ("uncertainty", "matching", "mano_pose")
 FRONT_ENDS = ("ros", "dds", "demo", "node", "worker", "messages", "cli", "predict", "evaluation")
 FRONT_ENDS += ("articulation_messages", "camera_pipeline", "depth_matching", "publishing")
 FRONT_ENDS += ("complaints", "snapshot", "topics", "parameters", "frames", "markers")

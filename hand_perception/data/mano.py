@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from hand_perception.data.pickles import as_array, read_pickle
 from hand_perception.errors import DataError
 from hand_perception.hands import NUM_KEYPOINTS, Side
+from hand_perception.mano_pose import JOINT_ORDER
 from hand_perception.template import (
     KEYPOINT_OF_JOINT,
     PARENTS,
@@ -23,8 +24,6 @@ from hand_perception.template import (
     check_template,
 )
 
-# MANO orders its joints wrist, index, middle, pinky, ring, thumb; the Template's order is ours.
-JOINT_ORDER = (0, 13, 14, 15, 1, 2, 3, 4, 5, 6, 10, 11, 12, 7, 8, 9)
 # Fingertips, thumb to pinky, as SMPL-X and FreiHAND take them.
 TIP_VERTICES = (744, 320, 443, 554, 671)
 
