@@ -18,8 +18,9 @@ import argparse
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -33,6 +34,7 @@ from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.imaging import read_image
 from hand_perception.overlay import draw
 from hand_perception.template import load_template
+from hand_perception.viewer.arguments import add_viewer_argument, open_page
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 SCORE_THRESHOLD = 0.5
@@ -66,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help=f"also hands that score only {LOWEST_SCORE} or more"
     )
+    add_viewer_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,7 +82,17 @@ def predict(args: argparse.Namespace, load: Callable[[str], Callable[..., Recons
     """``run`` with what loads a model by name; it comes after all other arguments are checked."""
     files = _relative(find_images(args.paths), args.root)
     cameras = _cameras(args)
-    reconstructor = load(args.model)
+    with _shown(args) as show:
+        return _predict(args, files, cameras, load(args.model), show)
+
+
+def _predict(
+    args: argparse.Namespace,
+    files: dict[str, Path],
+    cameras: Cameras,
+    reconstructor: Callable[..., Reconstruction],
+    show: Callable[[str, Path, np.ndarray, Camera, list[Hand]], None],
+) -> int:
     threshold = LOWEST_SCORE if args.all else SCORE_THRESHOLD
     failures, assumed = 0, False
     with _replacing(args.output) as out:
@@ -88,6 +101,7 @@ def predict(args: argparse.Namespace, load: Callable[[str], Callable[..., Recons
                 image = read_image(path)
                 camera = cameras(file, image.shape[1], image.shape[0])
                 result = reconstructor(image, camera, score_threshold=threshold)
+                show(file, path, image, camera, result.hands)
                 if args.overlay:
                     _write_overlay(args.overlay / file, path, image, result.hands, camera)
             except HandPerceptionError as error:
@@ -105,6 +119,23 @@ def predict(args: argparse.Namespace, load: Callable[[str], Callable[..., Recons
                 record = image_record(file, camera, result)
             print(json.dumps(record), file=out)
     return 1 if failures else 0
+
+
+@contextmanager
+def _shown(
+    args: argparse.Namespace,
+) -> Iterator[Callable[[str, Path, np.ndarray, Camera, list[Hand]], None]]:
+    """What shows a picture's hands; with --viewer the page stays until the user ends it."""
+    if not args.viewer:
+        yield lambda *picture: None
+        return
+    with open_page(args) as page:
+        from hand_perception.viewer.album import Album
+
+        print(f"look at {page.url} (Ctrl-C ends it)", file=sys.stderr)
+        yield Album(page, load_template().faces).add
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def image_record(file: str, camera: Camera, result: Reconstruction) -> dict:

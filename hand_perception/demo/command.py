@@ -13,7 +13,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -29,6 +31,10 @@ from hand_perception.demo.report import Report
 from hand_perception.demo.video import OverlayVideo
 from hand_perception.errors import HandPerceptionError
 from hand_perception.sources import Source
+from hand_perception.viewer.arguments import add_viewer_argument, open_page
+
+if TYPE_CHECKING:
+    from hand_perception.viewer.page import HandPage
 
 CLIP = Path(__file__).parent.parent / "assets" / "demo" / "clip.mp4"
 _COMMAND = [sys.executable, "-m", "hand_perception.cli"]
@@ -51,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=positive, help="pictures per second (the video's own)")
     parser.add_argument("--intrinsics", type=Path, help=".npz with the 3x3 matrix K")
     parser.add_argument("--fov", type=positive, help="degrees across the longer side, without K")
+    add_viewer_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,25 +67,40 @@ def run(args: argparse.Namespace) -> int:
 
 def play(args: argparse.Namespace, node_command: list[str]) -> int:
     """``run`` with another command for the node; it takes the arguments of ``node``."""
+    start_logging()
+    stop = stop_on_signals()
+    if not args.viewer:
+        return _play(args, node_command, stop, None)
+    with open_page(args) as page:
+        print(f"look at {page.url}", flush=True)
+        status = _play(args, node_command, stop, page)
+        print("the page stays until Ctrl-C", flush=True)
+        stop.wait()
+    return status
+
+
+def _play(
+    args: argparse.Namespace, node_command: list[str], stop: Stop, page: HandPage | None
+) -> int:
     source = Source(args.input)
     if not source.is_webcam:
         next(source.pictures())  # a source that cannot be read is said now
     rate = args.rate or source.rate or 30.0
     truth = clip_truth(Path(args.input))
     bag_folder = _free_folder(args.output, "bag")
-    start_logging()
-    stop = stop_on_signals()
     domain = 20 + os.getpid() % 80  # nobody else's, most likely
     with (
         BagWriter(bag_folder, type_store()) as bag,
         Participant("demo", domain_id=domain, localhost=True) as participant,
+        _fed(page, participant),
         _Processes(domain) as processes,
     ):
         listener = Listener(participant, bag)
         parameters = ["-p", f"model:={args.model}", "-p", "compressed:=true"]
         node = processes.start([*node_command, *parameters])
         _wait_for_node(listener, node, stop)
-        options = _camera_options(args, rate, truth)
+        # For the first picture listener, node and page must all be there.
+        options = _camera_options(args, rate, truth, listeners=2 if page is None else 3)
         camera = processes.start([*_COMMAND, "camera", args.input, *options])
         with OverlayVideo(args.output / "overlay.mp4", rate) as video:
             _watch(listener, video, camera, source.length, stop)
@@ -102,9 +124,18 @@ def _free_folder(parent: Path, name: str) -> Path:
     return folder
 
 
-def _camera_options(args: argparse.Namespace, rate: float, truth: Path | None) -> list[str]:
-    # JPEG keeps the bag small; node and listener both must be there for the first picture.
-    options = ["--rate", str(rate), "--compressed", "--listeners", "2"]
+def _fed(page: HandPage | None, participant: Participant) -> AbstractContextManager:
+    if page is None:
+        return nullcontext()
+    from hand_perception.viewer.feed import Feed
+
+    return Feed(participant, page, compressed=True)
+
+
+def _camera_options(
+    args: argparse.Namespace, rate: float, truth: Path | None, listeners: int
+) -> list[str]:
+    options = ["--rate", str(rate), "--compressed", "--listeners", str(listeners)]  # JPEG: small
     intrinsics = args.intrinsics or (None if args.fov else truth)
     if intrinsics:
         options += ["--intrinsics", str(intrinsics)]

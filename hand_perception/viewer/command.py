@@ -6,7 +6,7 @@ import argparse
 
 from hand_perception.dds.command import add_network_arguments, make_participant, start_logging
 from hand_perception.dds.stop import stop_on_signals
-from hand_perception.viewer.arguments import add_page_arguments
+from hand_perception.viewer.arguments import add_page_arguments, open_page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,12 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serves until SIGINT or SIGTERM. Raises HandPerceptionError."""
     from hand_perception.viewer.feed import Feed
-    from hand_perception.viewer.page import HandPage
 
     start_logging()
     stop = stop_on_signals()
     with (
-        HandPage(args.viewer_host, args.viewer_port) as page,
+        open_page(args) as page,
         make_participant("hand_viewer", args) as participant,
         Feed(
             participant,

@@ -17,7 +17,7 @@ from hand_perception.errors import HandPerceptionError
 from hand_perception.frames import camera_from_info, image_from_compressed, image_from_message
 from hand_perception.hands import Camera
 from hand_perception.messages import hands_of, nanoseconds_of
-from hand_perception.node import DIAGNOSTICS, KEYPOINTS, MESH, TOPOLOGY
+from hand_perception.topics import DIAGNOSTICS, KEYPOINTS, MESH, TOPOLOGY
 from hand_perception.viewer.page import HandPage
 
 log = logging.getLogger(__name__)
