@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import weakref
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -54,24 +56,25 @@ class LiveBytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.now = self.peak = 0
-        self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._living: set[int] = set()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         # Views and in-place results share the storage of an argument.
-        known = {id(a.untyped_storage()) for a in _tensors((args, kwargs))}
+        known = {a.untyped_storage()._cdata for a in _tensors((args, kwargs))} | self._living
         for tensor in _tensors(out):
             storage = tensor.untyped_storage()
-            if id(storage) not in known and storage not in self._seen:
-                self._seen.add(storage)
+            if storage._cdata not in known:
+                self._living.add(storage._cdata)
                 self.now += storage.nbytes()
-                weakref.finalize(storage, self._freed, storage.nbytes())
+                weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
         self.peak = max(self.peak, self.now)
         return out
 
-    def _freed(self, count: int) -> None:
+    def _freed(self, storage: int, count: int) -> None:
+        self._living.discard(storage)
         self.now -= count
 
 
@@ -85,17 +88,17 @@ def profile(config: HandOSConfig) -> Profile:
     Ours is counted without computing; a pretrained detector computes, and takes its time.
     """
     model = HandOS(config, load_template()).eval()
-    device = "meta" if isinstance(model.detector, Detector) else "cpu"
-    model.to(device)
-    image = torch.zeros(1, 3, config.image_size, config.image_size, device=device)
-    detector_flops, detector_bytes, found = _count(DetectorGraph(model), image)
-    _boxes, _scores, instances, *maps = found
-    decoder = DecoderGraph(model)
-    counts = []
-    for hands in (1, 2):
-        chosen = instances[:, :1].expand(-1, hands, -1)
-        boxes = torch.full((1, hands, 4), 0.5, device=device)
-        counts.append(_count(decoder, chosen, boxes, *maps)[:2])
+    ours = isinstance(model.detector, Detector)
+    with FakeTensorMode(allow_non_fake_inputs=True) if ours else nullcontext():
+        image = torch.zeros(1, 3, config.image_size, config.image_size)
+        detector_flops, detector_bytes, found = _count(DetectorGraph(model), image)
+        _boxes, _scores, instances, *maps = found
+        decoder = DecoderGraph(model)
+        counts = []
+        for hands in (1, 2):
+            chosen = instances[:, :1].expand(-1, hands, -1)
+            boxes = torch.full((1, hands, 4), 0.5)
+            counts.append(_count(decoder, chosen, boxes, *maps)[:2])
     flops, lived = ([c[k] for c in counts] for k in range(2))
     held = sum(m.numel() * m.element_size() for m in maps)
     slope = lived[1] - lived[0]

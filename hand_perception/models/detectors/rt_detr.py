@@ -53,6 +53,7 @@ class RealTimeDetr(PretrainedDetector):
             encoder_middle=[calls["finest"].output, *reversed(coarse)],
             q0=calls["decoder"].arguments["inputs_embeds"],
             q6=out.last_hidden_state,
-            boxes=out.pred_boxes,
+            # D-FINE's edges may leave the image or cross: a decoder divides by sizes.
+            boxes=out.pred_boxes.clamp(1e-4, 1),
             logits=out.logits[..., self.classes].amax(-1),
         )
