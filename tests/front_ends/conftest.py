@@ -25,7 +25,7 @@ from hand_perception.dds.network import configuration
 from hand_perception.dds.participant import BEST_EFFORT, LATCHED, RELIABLE, Participant
 from hand_perception.frames import camera_info_message, image_message
 from hand_perception.hands import Camera
-from hand_perception.parameters import NodeParameters
+from hand_perception.parameters import NodeParameters, read_assignments, split_qos_overrides
 from hand_perception.topics import NODE_NAME, camera_inputs, node_outputs
 
 PATIENCE = 60.0  # seconds until a test gives up; nothing waits for so long
@@ -82,7 +82,8 @@ class NodeProcess:
 
     def __init__(self, front_end: str, domain: int, *parameters: str) -> None:
         self.front_end, self.domain = front_end, domain
-        settings = NodeParameters().with_assignments(parameters)
+        own, _ = split_qos_overrides(read_assignments(parameters))
+        settings = NodeParameters().changed(own)
         self.parameters = settings
         self.process = subprocess.Popen(
             command(front_end, domain, ("diagnostics_period:=0.1", *parameters)),

@@ -12,7 +12,8 @@ from dataclasses import fields, replace
 import cv2
 import numpy as np
 from bright_square import DEPTH, BrightSquare, picture
-from front_ends.conftest import environment
+from front_ends.conftest import command, environment
+from front_ends.service_client import ServiceClient
 
 from hand_perception import messages
 from hand_perception.articulation import JOINT_NAMES
@@ -394,3 +395,42 @@ def test_simulated_time(domain, start_node):
             assert time.monotonic() < deadline
             clock.publish(node.types.make("rosgraph_msgs/msg/Clock", clock=now))
     node.end()
+
+
+def test_quality_of_service_is_overridden_by_parameters(start_node):
+    node = start_node("qos_overrides./hands/mesh.publisher.reliability:=best_effort")
+    node.send_image(picture(320, 240, (160, 120)))
+    node.take("hands/keypoints")  # published after the mesh
+    node.take_value("processed", "1")
+    # This process asks for reliable messages, which a best-effort publisher does not serve.
+    assert node.received["hands/mesh"].empty()
+    node.end()
+
+
+def test_names_follow_namespace_and_remaps(domain, front_end):
+    words = {
+        "dds": ["--namespace", "robot", "--remap", "image:=/cam/image"],
+        "ros": ["-r", "__ns:=/robot", "-r", "image:=/cam/image"],
+    }
+    process = subprocess.Popen(
+        command(front_end, domain, (), *words[front_end]), env=environment(domain)
+    )
+    try:
+        with Participant("tester", "robot", domain_id=domain, localhost=True) as tester:
+            inbox = queue.SimpleQueue()
+            tester.subscribe(
+                MESH.topic, MESH.type_name, lambda message, *_: inbox.put(message), RELIABLE
+            )
+            image = tester.publisher("/cam/image", "sensor_msgs/msg/Image", BEST_EFFORT)
+            top = messages.header(tester.types, STAMP, "optical")
+            message = image_message(tester.types, top, picture(320, 240, (160, 120)))
+            deadline = time.monotonic() + PATIENCE
+            while inbox.empty():  # until both sides have found each other
+                assert time.monotonic() < deadline
+                image.publish(message)
+                time.sleep(0.1)
+            client = ServiceClient(tester, "hand_perception/pause", "std_srvs/srv/SetBool")
+            assert client.call(data=True).success
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
