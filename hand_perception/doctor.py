@@ -141,10 +141,9 @@ def providers() -> Iterator[Finding]:
     """Where ONNX Runtime can compute."""
     if util.find_spec("onnxruntime") is None:
         return
-    import onnxruntime
+    from hand_perception.runtime.onnxruntime_backend import available_providers
 
-    found = [p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers()]
-    yield Finding("ONNX Runtime providers", OK, ", ".join(found))
+    yield Finding("ONNX Runtime providers", OK, ", ".join(available_providers()))
 
 
 def models() -> Iterator[Finding]:

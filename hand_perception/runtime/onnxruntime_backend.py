@@ -95,3 +95,9 @@ def open_session(path: Path, threads: int, provider: str) -> onnxruntime.Inferen
             "says which library or driver is missing"
         )
     return session
+
+
+def available_providers() -> list[str]:
+    """Where this ONNX Runtime was built to compute, fastest first; drivers are another matter."""
+    names = onnxruntime.get_available_providers()
+    return [name.removesuffix("ExecutionProvider") for name in names]

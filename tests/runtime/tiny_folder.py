@@ -8,12 +8,17 @@ import torch
 from models.tiny import tiny_model
 
 from hand_perception.export.onnx_export import export_model
+from hand_perception.models.handos.model import HandOS
 from hand_perception.runtime.backend import ModelFolder
 
 
-def export_tiny(path: Path) -> ModelFolder:
+def sure_model() -> HandOS:
     model = tiny_model()
     # Scores near 0.9 instead of near 0.01: its queries count as hands.
     torch.nn.init.constant_(model.detector.scores[-1].bias, 2.0)
-    export_model(model, path, {"recipe": None, "seed": 0, "data": "none, random weights"})
+    return model
+
+
+def export_tiny(path: Path) -> ModelFolder:
+    export_model(sure_model(), path, {"recipe": None, "seed": 0, "data": "none, random weights"})
     return ModelFolder.open(path)
