@@ -58,6 +58,8 @@ class HandFigure:
             color=SIDE_COLOURS[hand.side],
             opacity=0.85,
             side="double",  # the mesh is open at the wrist
+            cast_shadow=False,
+            receive_shadow=False,
         )
 
     def update(

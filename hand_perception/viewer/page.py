@@ -106,6 +106,7 @@ class HandPage:
     def _make_scene(self) -> None:
         scene = self.server.scene
         scene.set_up_direction("-y")
+        scene.configure_default_lights(cast_shadow=False)  # half of the work without a GPU
         scene.world_axes.visible = True
         scene.world_axes.axes_length, scene.world_axes.axes_radius = 0.1, 0.0025
         scene.world_axes.origin_radius = 0.006
