@@ -63,16 +63,31 @@ class OnnxRuntimeBackend:
         return Detected(boxes.numpy()[0], scores.numpy()[0], features)
 
     def decode(self, detected: Detected, chosen: np.ndarray) -> Decoded:
-        instances, maps = detected.features
         binding = self._decoder.io_binding()
-        binding.bind_cpu_input("instances", np.ascontiguousarray(instances[None, chosen]))
-        binding.bind_cpu_input("boxes", np.ascontiguousarray(detected.boxes[None, chosen]))
-        for name, value in zip(self._features, maps, strict=True):
+        # Kept until the run: a binding does not own the arrays it reads.
+        rows = _rows(detected, chosen)
+        for name, value in rows.items():
+            binding.bind_cpu_input(name, value)
+        for name, value in zip(self._features, detected.features[1], strict=True):
             binding.bind_ortvalue_input(name, value)
         for name in _DECODED:
             binding.bind_output(name, "cpu")
         self._decoder.run_with_iobinding(binding)
         return Decoded(*(value.numpy()[0] for value in binding.get_outputs()))
+
+    def decoder_inputs(self, detected: Detected, chosen: np.ndarray) -> dict[str, np.ndarray]:
+        """What the decoder's graph is fed for those queries, to calibrate with."""
+        maps = (value.numpy().copy() for value in detected.features[1])
+        return _rows(detected, chosen) | dict(zip(self._features, maps, strict=True))
+
+
+def _rows(detected: Detected, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    """Of the chosen queries, [1, H, ...]."""
+    instances, _ = detected.features
+    return {
+        "instances": np.ascontiguousarray(instances[None, chosen]),
+        "boxes": np.ascontiguousarray(detected.boxes[None, chosen]),
+    }
 
 
 def open_session(path: Path, threads: int, provider: str) -> onnxruntime.InferenceSession:
