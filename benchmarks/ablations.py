@@ -1,6 +1,6 @@
 """HandOS's choices (Tables 6 and 7) on rendered hands, small and short.
 
-    python benchmarks/ablations.py --detector checkpoints/handos_s.safetensors [--rows mask=a mask=d]
+    python benchmarks/ablations.py --detector checkpoints/handos_s.safetensors [--rows mask=a ...]
 
 Every row trains a small decoder from nothing over the same frozen detector, on the same images in
 the same order, and is tested on others. Prints a table in Markdown: PCK@0.1 of 2D and of projected
