@@ -43,7 +43,7 @@ class HandReconstructor:
     def __init__(self, folder: ModelFolder, backend: Backend) -> None:
         self._folder, self._backend = folder, backend
         self._calibration = ScoreCalibration(*folder.score_calibration)
-        self.topology: Template = load_template(folder.topology)
+        self.topology: Template = load_template(folder.template)
 
     @classmethod
     def from_pretrained(

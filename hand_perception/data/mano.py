@@ -5,6 +5,7 @@ The left hand is the right one's mirror image, so that the one file serves both.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -112,7 +113,11 @@ def save_template(template: Template, path: Path) -> None:
     """As an .npz that ``load_template`` reads, with its own name as the file's."""
     arrays = {f.name: getattr(template, f.name) for f in fields(Template) if f.name != "name"}
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays)
+    # Whole or not at all: each process of a training writes it.
+    partial = path.with_suffix(f".{os.getpid()}")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    partial.replace(path)
 
 
 def fingers_from_components(mano: ManoTemplate, coefficients: np.ndarray, side: Side) -> np.ndarray:

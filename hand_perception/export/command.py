@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 from hand_perception.errors import ModelError
@@ -15,7 +16,7 @@ from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.model import HandOS
 from hand_perception.models.mobrecon.config import MobReconConfig
 from hand_perception.models.mobrecon.model import MobRecon
-from hand_perception.template import load_template
+from hand_perception.template import Template, load_template
 from hand_perception.training import checkpoint
 
 
@@ -30,11 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     groups, meta = checkpoint.load(args.checkpoint)
+    template = learnt_template(meta["recipe"].get("topology", "open778"), args.checkpoint)
     card = {"recipe": meta["recipe"], "seed": meta["recipe"]["seed"], "data": args.data}
+    card["topology"] = template.name
     if args.scores:
         card["scores"] = json.loads(args.scores.read_text())
     if any(name.startswith("detector.") for name in groups["model"]):
-        model = _load_handos(groups["model"], meta["config"], args.image_size)
+        model = _load_handos(groups["model"], meta["config"], args.image_size, template)
         differences = export_model(model, args.output, card)
     else:
         if args.detector is None:
@@ -42,25 +45,37 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.checkpoint} holds a network for crops: name a HandOS checkpoint whose "
                 "detector finds them with --detector"
             )
-        model = _load_crop_network(groups["model"], meta["config"])
+        model = _load_crop_network(groups["model"], meta["config"], template)
         found, behind = checkpoint.load(args.detector)
-        detector = _load_handos(found["model"], behind["config"], args.image_size)
+        detector = _load_handos(found["model"], behind["config"], args.image_size, load_template())
         differences = export_crops(model, detector, args.output, card)
+    if template.name == "mano":
+        # The model runs where MANO's own file is not.
+        shutil.copyfile(args.checkpoint.parent / "mano.npz", args.output / "mano.npz")
     for name, value in differences.items():
         print(f"{name}: largest difference to torch {value:.2g}")
     print(f"wrote {args.output}")
     return 0
 
 
-def _load_handos(weights: dict, config: dict, image_size: int | None) -> HandOS:
+def learnt_template(topology: str, checkpoint_path: Path) -> Template:
+    """Of the mesh that a checkpoint was trained for; MANO's is the file that training left.
+
+    Raises DataError when it is not there.
+    """
+    if topology != "mano":
+        return load_template(topology)
+    return load_template(checkpoint_path.parent / "mano.npz")
+
+
+def _load_handos(weights: dict, config: dict, image_size: int | None, template: Template) -> HandOS:
     values = config | ({"image_size": image_size} if image_size else {})
-    model = HandOS(HandOSConfig.from_dict(values), load_template())
+    model = HandOS(HandOSConfig.from_dict(values), template)
     model.load_state_dict(weights)
     return model
 
 
-def _load_crop_network(weights: dict, config: dict) -> CropNetwork:
-    template = load_template()
+def _load_crop_network(weights: dict, config: dict, template: Template) -> CropNetwork:
     if any(name.startswith("mesh_stage.") for name in weights):
         model = HandAR(HandARConfig.from_dict(config), template)
     else:

@@ -91,6 +91,12 @@ class ModelFolder:
     nms_iou: float
     card: dict
 
+    @property
+    def template(self) -> str | Path:
+        """What load_template takes for the topology: a file in this folder, or a shipped name."""
+        own = self.path / f"{self.topology}.npz"
+        return own if own.is_file() else self.topology
+
     @classmethod
     def open(cls, name_or_path: str | Path) -> ModelFolder:
         """A shipped model by name, or a folder. Raises ModelError naming what is wrong."""
