@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector", type=Path, help="start from the detector alone of such a file"
     )
+    parser.add_argument("--prior", type=Path, help="file of train-prior, for losses.prior")
     parser.add_argument("--model", help="another of config/models than the recipe's")
     parser.add_argument(
         "--set",
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     model = args.recipe.parent.parent / "models" / f"{args.model or config.model}.yaml"
     mano = load_mano(args.mano) if args.mano else None
     template = learnt_template(config.topology, mano, args.output)
-    objective = load_objective(model, config, template, args.set)
+    objective = load_objective(model, config, template, args.set, args.prior)
     if args.detector:
         checkpoint.load_part(args.detector, "detector", objective.learner.network)
     sources = {name: open_dataset(name, path, "train", mano) for name, path in args.data}

@@ -11,6 +11,7 @@ from torch import Tensor
 from hand_perception.models.detectors.protocol import Detections
 from hand_perception.models.handos.camera import project, translation
 from hand_perception.models.handos.decoder import UNIT, DecoderOutput
+from hand_perception.models.mesh_prior import MeshPrior
 from hand_perception.training.assignment import inside_ignored, sim_ota
 from hand_perception.training.batches import Batch
 from hand_perception.training.boxes import pairwise_iou
@@ -39,6 +40,7 @@ class LossWeights:
     consistency: float = 0.1
     camera: float = 1.0
     presence: float = 1.0
+    prior: float = 0.0  # needs a file of `hand-perception train-prior`
 
 
 @dataclass
@@ -126,10 +128,12 @@ def decoder_losses(
     regressor: Tensor,
     weights: LossWeights,
     every_layer: bool = True,
+    prior: MeshPrior | None = None,
 ) -> dict[str, Tensor]:
     """Weighted terms by name; each a mean over the valid instances that have the label.
 
     ``every_layer``: surface terms on each interactive layer's mesh, else on the last one's.
+    prior: what keeps meshes to those of hands, also where no mesh is labelled.
     """
 
     def pick(x: Tensor) -> Tensor:
@@ -171,6 +175,9 @@ def decoder_losses(
             losses[f"surface_{k}"] = mean(surface, weight_mesh)
             smooth = mesh.consistency(predicted) * w.consistency
             losses[f"consistency_{k}"] = mean(smooth, chosen.valid.float())
+        if prior is not None:
+            off = prior.distance(predicted)
+            losses[f"prior_{k}"] = mean(off, chosen.valid.float()) * w.prior
         intrinsics = batch.intrinsics[:, None].expand(-1, camera.shape[1], -1)
         moved = own_joints * UNIT + translation(camera, chosen.boxes, intrinsics)[..., None, :]
         projected = project(moved, intrinsics)

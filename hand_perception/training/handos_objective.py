@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -23,6 +25,7 @@ from hand_perception.training.decoder_objective import (
 )
 from hand_perception.training.detector_objective import PosePretext, detector_losses
 from hand_perception.training.losses import MeshTerms
+from hand_perception.training.mesh_prior import load_prior
 
 
 class Learner(nn.Module):
@@ -38,9 +41,9 @@ class HandOSObjective:
     """``detector``: the detector alone. ``joints``: it is frozen from here on, the 2D layers
     learn. ``mesh``: everything beside the detector learns. A pretrained detector is always frozen,
     there is no stage ``detector`` then. losses: of LossWeights, by name. seed: of the first
-    weights. template: whose mesh is learnt.
+    weights. template: whose mesh is learnt. prior: a file of `hand-perception train-prior`.
 
-    Raises DataError for an unknown term.
+    Raises DataError for an unknown term or a prior without its weight.
     """
 
     stages = ("detector", "joints", "mesh")
@@ -51,12 +54,16 @@ class HandOSObjective:
         losses: dict[str, float],
         seed: int = 0,
         template: Template | None = None,
+        prior: Path | None = None,
     ) -> None:
         self.config, self.template = config, template or load_template()
         if isinstance(config.detector, PretrainedDetectorConfig):
             self.stages = ("joints", "mesh")
         torch.manual_seed(seed)
         self.weights = build(LossWeights, losses, DataError)
+        if bool(self.weights.prior) != (prior is not None):
+            raise DataError("losses.prior and --prior go together: give both or neither")
+        self.prior = None if prior is None else load_prior(prior, self.template)
         self.learner = Learner(config, self.template)
 
     def to(self, device: torch.device) -> None:
@@ -64,6 +71,8 @@ class HandOSObjective:
         self.learner.to(device, memory_format=torch.channels_last)
         self.mesh = MeshTerms(torch.from_numpy(template.faces).long().to(device))
         self.regressor = torch.from_numpy(template.regressor).to(device)
+        if self.prior is not None:
+            self.prior.to(device)
 
     def load(self, weights: dict[str, Tensor]) -> None:
         self.learner.network.load_state_dict(weights)
@@ -122,6 +131,7 @@ class HandOSObjective:
             self.regressor,
             self.weights,
             every_layer=stage.every_layer,
+            prior=self.prior,
         )
         if out.presence is not None:
             presence = presence_loss(out.presence, chosen.valid, impostors.valid)

@@ -19,10 +19,11 @@ def load_objective(
     recipe: TrainingConfig,
     template: Template | None = None,
     changes: Sequence[str] = (),
+    prior: Path | None = None,
 ) -> Objective:
     """path: of the network's sizes, config/models/*.yaml; its key ``network`` says which one.
     template: whose mesh is learnt, ours unless given. changes: of the sizes, such as
-    "decoder.mask=b".
+    "decoder.mask=b". prior: a file of `hand-perception train-prior`, for HandOS.
 
     Raises DataError for an unknown network or loss, ModelError for unknown sizes.
     """
@@ -33,7 +34,7 @@ def load_objective(
         from hand_perception.training.handos_objective import HandOSObjective
 
         sizes = HandOSConfig.from_dict(values)
-        return HandOSObjective(sizes, recipe.losses, recipe.seed, template)
+        return HandOSObjective(sizes, recipe.losses, recipe.seed, template, prior)
     if network == "mobrecon":
         from hand_perception.models.mobrecon.config import MobReconConfig
         from hand_perception.training.mobrecon_objective import MobReconObjective
