@@ -3,12 +3,11 @@
 python examples/planner_dds.py
 """
 
-import time
-
 import numpy as np
 
 from hand_perception.dds.network import domain_id_from_environment, localhost_from_environment
 from hand_perception.dds.participant import RELIABLE, Participant
+from hand_perception.dds.stop import stop_on_signals
 from hand_perception.topics import MESH
 
 
@@ -22,4 +21,4 @@ def on_hands(message, *_) -> None:
 network = dict(domain_id=domain_id_from_environment(), localhost=localhost_from_environment())
 with Participant("planner", **network) as participant:
     participant.subscribe(MESH.topic, MESH.type_name, on_hands, RELIABLE)
-    time.sleep(float("inf"))
+    stop_on_signals().wait()
