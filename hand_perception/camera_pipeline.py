@@ -91,7 +91,7 @@ class CameraPipeline:
         self._matcher = DepthMatcher(self._submit, parameters.depth_tolerance)
         self._with_depth = 0
         self._last_stamp_ns: int | None = None
-        self._time_jumps = 0
+        self._time_jumps = self._late = 0
         self._last_arrival: float | None = None
         self._lost = False
         self._estimator: HandLengthEstimator | None = None
@@ -153,6 +153,7 @@ class CameraPipeline:
         if self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns:
             back_ns = self._last_stamp_ns - stamp_ns
             if back_ns < _DISORDER_NS:
+                self._late += 1
                 return
             self._time_jumps += 1
             self._matcher.clear()
@@ -314,6 +315,7 @@ class CameraPipeline:
             "dropped (newer image came)": statistics.dropped,
             "skipped (max_rate)": statistics.skipped,
             "with depth": self._with_depth,
+            "late (older than the last)": self._late,
             "jumps back in time": self._time_jumps,
             "age at start (ms)": statistics.input_age_ms,
         }

@@ -121,8 +121,3 @@ def test_assignments_hold_yaml():
 def test_only_some_parameters_may_change_while_running():
     settled = NodeParameters().settled_names_in(["model", "score_threshold", "image_topic"])
     assert settled == ["image_topic", "model"]
-
-
-def test_the_documentation_has_every_parameter():
-    text = (SHIPPED.parent.parent / "docs" / "ros.md").read_text()
-    assert all(f"`{spec.name}`" in text for spec in fields(NodeParameters))

@@ -11,7 +11,7 @@ import yaml
 
 import hand_perception
 from hand_perception.parameters import NodeParameters
-from hand_perception.topics import MARKERS, OUTPUTS, SERVICES, camera_inputs
+from hand_perception.topics import MARKERS, OUTPUTS, OVERLAY, POINTS, SERVICES, camera_inputs
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
@@ -54,4 +54,4 @@ def test_rviz_shows_what_the_node_publishes():
         for display in config["Visualization Manager"]["Displays"]
         if "Topic" in display
     }
-    assert f"/{MARKERS.topic}" in topics
+    assert {f"/{output.topic}" for output in (MARKERS, OVERLAY, POINTS)} <= topics

@@ -297,6 +297,7 @@ def test_time_that_jumps_back_starts_new_tracks(start_node):
             ids.append(node.take("hands/mesh").hands[0].track_id)
     assert ids == [1, 1, 1, 2, 2, 2]
     node.take_value("jumps back in time", "1")
+    node.take_value("late (older than the last)", "1")
     assert node.end().count("time jumped back by 0.2 s") == 1
 
 
