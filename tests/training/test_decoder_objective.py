@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from models.tiny import tiny_model
+from models.tiny import TINY, tiny_model
 from one_hand import one_hand
 
+from hand_perception.errors import DataError
 from hand_perception.models.detectors.protocol import Detections
 from hand_perception.models.handos.camera import translation
 from hand_perception.models.handos.decoder import UNIT, DecoderOutput
+from hand_perception.models.mesh_prior import MeshPrior, PriorConfig
 from hand_perception.template import load_template
 from hand_perception.training.batches import BatchRecipe, collate
 from hand_perception.training.decoder_objective import (
@@ -21,6 +23,7 @@ from hand_perception.training.decoder_objective import (
     decoder_losses,
     presence_loss,
 )
+from hand_perception.training.handos_objective import HandOSObjective
 from hand_perception.training.losses import OKS_SIGMAS, MeshTerms
 
 
@@ -214,3 +217,17 @@ def test_the_papers_instances_keep_their_own_boxes():
     own = choose_instances(found, batch, 1, iou_cost=1.0, true_boxes=0.0)
     assert torch.equal(own.boxes, found.boxes)
     assert not torch.equal(choose_instances(found, batch, 1).boxes, found.boxes)
+
+
+def test_a_prior_needs_no_labels():
+    out, chosen, batch, mesh, regressor = doubled_hand(torch.float32)
+    batch.weight3d.zero_()
+    batch.weight_mesh.zero_()
+    torch.manual_seed(0)
+    prior = MeshPrior(PriorConfig(hidden=8, code=4), load_template())
+    losses = decoder_losses(
+        out, chosen, batch, mesh, regressor, LossWeights(prior=3.0), prior=prior
+    )
+    torch.testing.assert_close(losses["prior_0"], 3 * prior.distance(out.vertices[0][0, 0]))
+    with pytest.raises(DataError, match="go together"):
+        HandOSObjective(TINY, {"prior": 3.0})
