@@ -20,7 +20,8 @@ class StageConfig:
     so often through all samples of its sources together.
 
     optimizer: "adamw", or "adam" as in the paper. cosine_from: where the rate starts to fall, in
-    epochs or steps as the stage is counted; right after the warm-up unless given. view: "image" or
+    epochs or steps as the stage is counted; right after the warm-up unless given. decay_at: where
+    the rate is divided by ten instead, counted likewise (MobRecon 4.1). view: "image" or
     "hand", what of an image is seen; the objective's own choice unless given. flip: how often an
     image is mirrored, a right hand made a left one (HandOS, table 2).
     sizes: side of the square images, one drawn a batch. slots: hands an image at most.
@@ -44,6 +45,7 @@ class StageConfig:
     optimizer: str = "adamw"
     lr: float = 2e-3
     cosine_from: int = 0
+    decay_at: tuple[int, ...] = ()
     warmup: int = 100
     weight_decay: float = 1e-3
     clip: float = 2.0

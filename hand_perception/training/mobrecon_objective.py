@@ -43,12 +43,19 @@ class MobReconWeights:
 
 
 class Learner(nn.Module):
-    """The network, and the heatmap head of its pre-training."""
+    """The network, and the heatmap head of its pre-training. A network whose positions are the
+    peaks of heatmaps has that head itself."""
 
     def __init__(self, config: MobReconConfig, template: Template) -> None:
         super().__init__()
         self.network = MobRecon(config, template)
         self.heatmap = nn.Conv2d(MAP_WIDTH, NUM_KEYPOINTS, 1)
+
+    def forward(self, crops: Tensor, with_mesh: bool) -> tuple[MobReconOutput, Tensor]:
+        """What the network says, and the heatmaps to be taught, logits [B, 21, H, W]."""
+        out = self.network(crops, with_mesh)
+        own = self.network.config.pose == "heatmap"
+        return out, (out.pose.heatmaps if own else self.heatmap(out.maps))
 
 
 class MobReconObjective:
@@ -85,9 +92,6 @@ class MobReconObjective:
         self.learner.to(device, memory_format=torch.channels_last)
         self.mesh = MeshTerms(torch.from_numpy(self.template.faces).long().to(device))
         self.regressor = torch.from_numpy(self.template.regressor).to(device)
-        size = self.config.crop_size // 8
-        centres = (torch.arange(size, device=device) + 0.5) / size
-        self.grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1).flatten(0, 1)
 
     def prepare(self, stage: StageConfig) -> list[nn.Module]:
         self.learner.requires_grad_(True)
@@ -111,9 +115,8 @@ class MobReconObjective:
     def losses(self, stage: StageConfig, batch: CropBatch) -> dict[str, Tensor]:
         crops = normalise(batch.images).contiguous(memory_format=torch.channels_last)
         with torch.autocast(crops.device.type, torch.bfloat16):
-            out = self.learner.network(crops, with_mesh=stage.name == "mesh")
-            heatmaps = self.learner.heatmap(out.maps)
-        losses = self._pose_losses(out, heatmaps.float().flatten(2), batch)
+            out, heatmaps = self.learner(crops, stage.name == "mesh")
+        losses = self._pose_losses(out, heatmaps.float(), batch)
         if stage.name == "mesh":
             losses |= self._mesh_losses(out.vertices, batch)
         return losses
@@ -124,9 +127,9 @@ class MobReconObjective:
         w, joints = self.weights, out.pose.joints
         whole = joints.new_ones(len(joints))
         error = joint_l1(joints, batch.joints2d, whole, batch.known)
-        grid = self.grid.expand(len(joints), -1, -1)
+        grid = cell_centres(heatmaps.shape[-1], joints.device).expand(len(joints), -1, -1)
         box = whole / self.config.crop_scale
-        maps = heatmap_loss(heatmaps, grid, batch.joints2d, box, batch.known)
+        maps = heatmap_loss(heatmaps.flatten(2), grid, batch.joints2d, box, batch.known)
         known_side = (batch.side != 0).float()
         side = F.binary_cross_entropy_with_logits(
             out.side, (batch.side > 0).float(), reduction="none"
@@ -165,6 +168,12 @@ class MobReconObjective:
 
     def describe(self) -> dict:
         return self.config.to_dict()
+
+
+def cell_centres(size: int, device: torch.device) -> Tensor:
+    """[size * size, 2]: x, y in 0..1 of a square map's cells, row by row."""
+    centres = (torch.arange(size, device=device) + 0.5) / size
+    return torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1).flatten(0, 1)
 
 
 def mean(values: Tensor, by: Tensor) -> Tensor:

@@ -78,6 +78,7 @@ class Trainer:
         checkpoint.restore_optimiser(optimiser, self.learner, optimiser_state)
         epoch = self._steps_of_an_epoch(stage)
         steps, decay_from = (stage.steps or stage.epochs * epoch), stage.cosine_from * epoch
+        decay_at = tuple(at * epoch for at in stage.decay_at)
         saved, started = time.monotonic(), time.monotonic()
         sums: dict[str, float] = {}
         skipped = 0
@@ -92,7 +93,7 @@ class Trainer:
             # Reseeded each step: a resumed run draws the same queries and jitter.
             torch.manual_seed(hash((self.config.seed, index, step, self.team.rank)) % 2**31)
             for group in optimiser.param_groups:
-                group["lr"] = stage.lr * schedule(step, stage.warmup, steps, decay_from)
+                group["lr"] = stage.lr * schedule(step, stage.warmup, steps, decay_from, decay_at)
             losses = self.objective.losses(stage, batch.to(self.device))
             total = sum(losses.values())
             optimiser.zero_grad(set_to_none=True)
@@ -222,10 +223,15 @@ def make_optimiser(stage: StageConfig, parameters: list[nn.Parameter]) -> torch.
     )
 
 
-def schedule(step: int, warmup: int, total: int, decay_from: int = 0) -> float:
-    """Linear warm-up, then 1 until ``decay_from``, then cosine to 2 %."""
+def schedule(
+    step: int, warmup: int, total: int, decay_from: int = 0, decay_at: tuple[int, ...] = ()
+) -> float:
+    """Linear warm-up, then 1 until ``decay_from``, then cosine to 2 %; with ``decay_at`` a tenth
+    from each of its steps on instead."""
     if step < warmup:
         return (step + 1) / warmup
+    if decay_at:
+        return 0.1 ** sum(step >= at for at in decay_at)
     begin = max(warmup, decay_from)
     progress = max(0, step - begin) / max(1, total - begin)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

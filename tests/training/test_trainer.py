@@ -164,3 +164,9 @@ def test_schedule_warms_up_and_decays():
     assert schedule(0, 10, 100) == pytest.approx(0.1)
     assert schedule(10, 10, 100) == pytest.approx(1.0)
     assert schedule(100, 10, 100) == pytest.approx(0.02)
+
+
+def test_a_rate_that_falls_in_steps_is_a_tenth_from_each_on():
+    rates = [schedule(step, 0, 80, decay_at=(20, 40, 60)) for step in (0, 19, 20, 39, 40, 79)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.001])
+    assert schedule(0, 2, 80, decay_at=(20,)) == 0.5

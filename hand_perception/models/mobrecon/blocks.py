@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hand_perception.models.layers import ConvNorm
@@ -80,3 +81,51 @@ class DenseBlock(nn.Module):
         for unit in self.units:
             x = torch.cat([x, unit(x)], 1)
         return x
+
+
+class DenseMiddle(nn.Module):
+    """Two dense units that keep the width: three quarters of it from all channels, the last one
+    from these and all channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        most = 3 * width // 4
+        self.most = SeparableUnit(width, most)
+        self.rest = SeparableUnit(width + most, width - most)
+
+    def forward(self, x: Tensor) -> Tensor:
+        most = self.most(x)
+        return torch.cat([most, self.rest(torch.cat([x, most], 1))], 1)
+
+
+class GhostBottleneck(nn.Module):
+    """Ghost units that widen and narrow, weighed in between; a shortcut (Han et al. 2020)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        wide = 3 * width
+        self.body = nn.Sequential(
+            GhostUnit(width, wide), SqueezeExcite(wide, width // 3), GhostUnit(wide, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Bottleneck(nn.Module):
+    """A 3x3 convolution of a quarter of the channels between two point-wise ones, around a
+    shortcut (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        narrow = outputs // 4
+        self.body = nn.Sequential(
+            ConvNorm(inputs, narrow, 1),
+            ConvNorm(narrow, narrow, 3),
+            ConvNorm(narrow, outputs, 1, act=False),
+        )
+        same = inputs == outputs
+        self.shortcut = nn.Identity() if same else ConvNorm(inputs, outputs, 1, act=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.body(x) + self.shortcut(x))

@@ -12,7 +12,10 @@ from hand_perception.models.handos.backbone import Backbone
 from hand_perception.models.handos.config import DetectorConfig
 from hand_perception.models.layers import ConvNorm, ResidualBlock
 from hand_perception.models.mobrecon.blocks import (
+    Bottleneck,
     DenseBlock,
+    DenseMiddle,
+    GhostBottleneck,
     GhostUnit,
     SeparableUnit,
     SqueezeExcite,
@@ -22,10 +25,11 @@ from hand_perception.models.mobrecon.blocks import (
 @dataclass
 class Encoded:
     """features: F^e [B, C^e, h, w]. maps: [B, MAP_WIDTH, S / 8, S / 8], global and local at once,
-    which 2D positions are read from."""
+    which 2D positions are read from. fine: [B, fine_width, S / 4, S / 4], for heatmaps."""
 
     features: Tensor
     maps: Tensor
+    fine: Tensor
 
 
 MAP_WIDTH = 24
@@ -34,96 +38,116 @@ LIGHT_WIDTH = 128
 
 @dataclass(frozen=True)
 class Plan:
-    """unit: of the light blocks, None for residual ones. width: before the first hourglass.
-    deep: units in the middle of each hourglass."""
+    """Of a stacked encoder. unit: what its blocks are made of. width: channels at a quarter of the
+    crop's side. middle: what is at the bottom of the second dense hourglass, so many times.
+    blocks: of residual stages, at a quarter of the side and after each halving."""
 
-    unit: type[nn.Module] | None
+    unit: type[nn.Module]
     width: int
-    deep: tuple[int, int] = (0, 0)
+    middle: type[nn.Module] = nn.Identity
+    middles: int = 0
+    blocks: tuple[int, int, int, int] | None = None
 
 
+# Widths and depths that meet the paper's counts (Table 1).
 STACKED = {
-    "dense": Plan(SeparableUnit, 128, (1, 2)),
-    "ghost": Plan(GhostUnit, 80, (0, 2)),
-    "resnet18": Plan(None, 64),
+    "dense": Plan(SeparableUnit, 128, DenseMiddle, 2),
+    "ghost": Plan(GhostUnit, 64, GhostBottleneck, 3),
+    "resnet18": Plan(ResidualBlock, 64, blocks=(2, 2, 2, 2)),
+    "resnet50": Plan(Bottleneck, 256, blocks=(3, 4, 6, 3)),
 }
 
 
 class Hourglass(nn.Module):
     """[B, C, H, W] -> its middle [B, 8 C, H / 8, W / 8] and maps [B, MAP_WIDTH, H / 2, W / 2].
 
-    down: three blocks that double the width. shrink: three that narrow it on the way up.
+    down: three modules that halve the side and double the width. shrink: three that narrow it on
+    the way up. skips: whether what was seen on the way down joins on the way up.
     """
 
-    def __init__(self, down: list[nn.Module], shrink: list[nn.Module], middle: nn.Module) -> None:
+    def __init__(
+        self,
+        down: list[nn.Module],
+        shrink: list[nn.Module],
+        middle: nn.Module,
+        skips: bool = True,
+    ) -> None:
         super().__init__()
         self.down, self.shrink = nn.ModuleList(down), nn.ModuleList(shrink)
-        self.middle = middle
+        self.middle, self.skips = middle, skips
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        skips = []
+        seen = []
         for block in self.down:
-            x = F.avg_pool2d(block(x), 2)
-            skips.append(x)
-        middle = self.middle(skips.pop())
+            x = block(x)
+            seen.append(x)
+        middle = self.middle(seen.pop())
         x = middle
         for narrow in self.shrink[:-1]:
-            x = F.interpolate(narrow(x), scale_factor=2.0, mode="nearest") + skips.pop()
+            x, skip = F.interpolate(narrow(x), scale_factor=2.0, mode="nearest"), seen.pop()
+            x = x + skip if self.skips else x
         return middle, self.shrink[-1](x)
 
 
-def _light_hourglass(unit: type[nn.Module], width: int, deep: int) -> Hourglass:
-    """Of separable or ghost units; ``deep``: units at the lowest resolution."""
+def _dense_hourglass(plan: Plan, last: bool, skips: bool) -> Hourglass:
+    """Of separable or ghost units. Only the last one thinks at its bottom: the first one's goes
+    nowhere but up."""
+    unit, width = plan.unit, plan.width
     sizes = (width, 2 * width, 4 * width)
-    down = [
-        nn.Sequential(DenseBlock(unit, w, steps), SqueezeExcite(2 * w, min(w, 128)))
-        for w, steps in zip(sizes, (2, 4, 4), strict=True)
-    ]
+    down = []
+    for w, steps in zip(sizes, (2, 4, 4), strict=True):
+        weigh = w < sizes[-1] or last
+        gate = [SqueezeExcite(2 * w, min(w, 256))] if weigh else []
+        down.append(nn.Sequential(DenseBlock(unit, w, steps), *gate, nn.AvgPool2d(2)))
     shrink = [
-        nn.Sequential(unit(before, after), unit(after, after, 2), SqueezeExcite(after, after // 2))
-        for before, after in ((8 * width, 4 * width), (4 * width, 2 * width))
+        nn.Sequential(unit(2 * w, w), unit(w, w, 2), SqueezeExcite(w, 3 * w // 8))
+        for w in sizes[:0:-1]
     ]
     shrink.append(nn.Sequential(unit(2 * width, 2 * width), unit(2 * width, MAP_WIDTH, 2)))
-    middle = nn.Sequential(*(unit(8 * width, 8 * width) for _ in range(deep)))
-    return Hourglass(down, shrink, middle)
+    count = plan.middles if last else 0
+    middle = nn.Sequential(*(plan.middle(8 * width) for _ in range(count)))
+    return Hourglass(down, shrink, middle, skips)
 
 
-def _residual_hourglass(width: int) -> Hourglass:
-    """Of basic residual blocks: ResNet18-Stack."""
+def _residual_hourglass(plan: Plan, skips: bool) -> Hourglass:
+    """Of residual stages. The first block of a stage still sees the larger map."""
+    unit, width = plan.unit, plan.width
     sizes = (width, 2 * width, 4 * width)
-    down = [nn.Sequential(ResidualBlock(w, 2 * w), ResidualBlock(2 * w, 2 * w)) for w in sizes]
-    shrink = [ResidualBlock(8 * width, 4 * width), ResidualBlock(4 * width, 2 * width)]
-    shrink.append(ResidualBlock(2 * width, MAP_WIDTH))
-    return Hourglass(down, shrink, nn.Identity())
-
-
-class SpaceToDepth(nn.Module):
-    """2 x 2 pixels become channels."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_unshuffle(x, 2)
+    down = [
+        nn.Sequential(
+            unit(w, 2 * w), nn.AvgPool2d(2), *(unit(2 * w, 2 * w) for _ in range(count - 1))
+        )
+        for w, count in zip(sizes, plan.blocks[1:], strict=True)
+    ]
+    shrink = [unit(8 * width, 4 * width), unit(4 * width, 2 * width), unit(2 * width, MAP_WIDTH)]
+    return Hourglass(down, shrink, nn.Identity(), skips)
 
 
 class StackedEncoder(nn.Module):
-    """Crops [B, 3, S, S], S a multiple of 32 -> Encoded; F^e is the second hourglass's middle."""
+    """Crops [B, 3, S, S], S a multiple of 32 -> Encoded; F^e is the second hourglass's middle.
 
-    def __init__(self, plan: Plan, features: int) -> None:
+    skips: of the second hourglass (Table 2, "w/o skip").
+    """
+
+    def __init__(self, plan: Plan, features: int, skips: bool = True) -> None:
         super().__init__()
-        width = plan.width
-        unit = plan.unit
+        width, unit = plan.width, plan.unit
+        self.fine_width = width
+        narrow = width // 2 if plan.blocks is None else 32
+        wide = width if plan.blocks is None else 64
         self.stem = nn.Sequential(
-            ConvNorm(3, width // 2, 3, stride=2),
-            ResidualBlock(width // 2, width) if unit is None else unit(width // 2, width),
-            SpaceToDepth(),
-            ConvNorm(4 * width, width, 1),
+            ConvNorm(3, narrow, 3, stride=2),
+            unit(narrow, wide),
+            nn.PixelUnshuffle(2),
+            ConvNorm(4 * wide, width, 1),
+            *(unit(width, width) for _ in range(plan.blocks[0] if plan.blocks else 0)),
         )
-
-        def hourglass(deep: int) -> Hourglass:
-            return (
-                _residual_hourglass(width) if unit is None else _light_hourglass(unit, width, deep)
-            )
-
-        self.first, self.second = hourglass(plan.deep[0]), hourglass(plan.deep[1])
+        if plan.blocks is None:
+            self.first = _dense_hourglass(plan, last=False, skips=True)
+            self.second = _dense_hourglass(plan, last=True, skips=skips)
+        else:
+            self.first = _residual_hourglass(plan, skips=True)
+            self.second = _residual_hourglass(plan, skips=skips)
         self.between = ConvNorm(MAP_WIDTH, MAP_WIDTH, 1)
         self.merge = ConvNorm(width + MAP_WIDTH, width, 1)
         self.project = nn.Conv2d(8 * width, features, 1)
@@ -132,8 +156,9 @@ class StackedEncoder(nn.Module):
         x = self.stem(crops)
         _, maps = self.first(x)
         maps = F.interpolate(self.between(maps), scale_factor=2.0, mode="nearest")
-        middle, maps = self.second(self.merge(torch.cat([maps, x], 1)))
-        return Encoded(self.project(middle), maps)
+        fine = self.merge(torch.cat([maps, x], 1))
+        middle, maps = self.second(fine)
+        return Encoded(self.project(middle), maps, fine)
 
 
 class LightEncoder(nn.Module):
@@ -147,21 +172,23 @@ class LightEncoder(nn.Module):
         super().__init__()
         config = DetectorConfig()
         self.backbone = Backbone(config.widths, config.blocks)
-        widths = config.widths[2:]
+        self.fine_width, widths = config.widths[1], config.widths[2:]
         self.lateral = nn.ModuleList(ConvNorm(w, LIGHT_WIDTH, 1, act=False) for w in widths)
         self.fuse = nn.ModuleList(ResidualBlock(LIGHT_WIDTH, LIGHT_WIDTH) for _ in widths)
         self.maps = ConvNorm(LIGHT_WIDTH, MAP_WIDTH, 1)
         self.project = nn.Conv2d(LIGHT_WIDTH, features, 1)
 
     def forward(self, crops: Tensor) -> Encoded:
-        maps = self.backbone(crops)[1:]
+        fine, *maps = self.backbone(crops)
         x = None
         for lateral, fuse, m in zip(self.lateral[::-1], self.fuse[::-1], maps[::-1], strict=True):
             level = lateral(m)
             x = fuse(level if x is None else level + F.interpolate(x, scale_factor=2.0))
-        return Encoded(self.project(x), self.maps(x))
+        return Encoded(self.project(x), self.maps(x), fine)
 
 
-def build_encoder(kind: str, features: int) -> nn.Module:
-    """kind: "light" or a key of ``STACKED``."""
-    return LightEncoder(features) if kind == "light" else StackedEncoder(STACKED[kind], features)
+def build_encoder(kind: str, features: int, skips: bool = True) -> nn.Module:
+    """kind: "light" or a key of ``STACKED``. skips: of the way up to the maps."""
+    if kind == "light":
+        return LightEncoder(features)
+    return StackedEncoder(STACKED[kind], features, skips)

@@ -1,4 +1,4 @@
-"""Pose pooling and pose-to-vertex lifting (section 3.2)."""
+"""Pose pooling and lifting from 2D to 49 vertices (section 3.2)."""
 
 from __future__ import annotations
 
@@ -34,3 +34,18 @@ class PoseToVertex(nn.Module):
     def forward(self, joints: Tensor) -> Tensor:
         """[B, 21, C] -> [B, V, C]."""
         return self.matrix @ joints
+
+
+class FullyConnected(nn.Module):
+    """What CMR lifts with (Table 2, first row): F^e pooled over the whole map, and one linear layer
+    to all vertices. The 2D pose has no part in it."""
+
+    def __init__(self, features: int, vertices: int) -> None:
+        super().__init__()
+        self.vertices = vertices
+        self.layer = nn.Linear(features, vertices * features)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, V, C]."""
+        pooled = features.mean((2, 3))
+        return self.layer(pooled).reshape(len(pooled), self.vertices, -1)

@@ -6,6 +6,7 @@ so that each coarse vertex is a vertex of the mesh. numpy only.
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -65,9 +66,26 @@ def simplify(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.nd
     for k, face in triangles.items():
         for v in face:
             of_vertex[v].add(k)
+    heap = _collapses(vertices, of_vertex, triangles, quadrics, range(len(vertices)))
+    heapq.heapify(heap)
+    current = {(removed, kept): cost for cost, removed, kept in heap}
     alive = len(vertices)
     while alive > count:
-        removed, kept = _cheapest_collapse(vertices, triangles, of_vertex, quadrics)
+        refused = []
+        while True:
+            if not heap:
+                raise ValueError("no edge of this mesh can be collapsed")
+            collapse = heapq.heappop(heap)
+            cost, removed, kept = collapse
+            # Costs change with their ends, and edges go: what is no longer so is passed over.
+            if current.get((removed, kept)) != cost:
+                continue
+            if _keeps_surface(vertices, triangles, of_vertex, removed, kept):
+                break
+            refused.append(collapse)
+        for v in _neighbours(of_vertex, triangles, removed):
+            current.pop((removed, v), None)
+            current.pop((v, removed), None)
         for k in list(of_vertex[removed]):
             if kept in triangles[k]:
                 for v in triangles.pop(k):
@@ -78,6 +96,12 @@ def simplify(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.nd
         of_vertex[removed] = set()
         quadrics[kept] += quadrics[removed]
         alive -= 1
+        for collapse in _collapses(vertices, of_vertex, triangles, quadrics, [kept]):
+            current[collapse[1:]] = collapse[0]
+            heapq.heappush(heap, collapse)
+        # What would have folded the surface may now do so no more.
+        for collapse in refused:
+            heapq.heappush(heap, collapse)
     used = sorted({v for face in triangles.values() for v in face})
     number = {v: k for k, v in enumerate(used)}
     renumbered = [[number[v] for v in face] for face in triangles.values()]
@@ -107,27 +131,26 @@ def _quadrics(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return out
 
 
-def _cheapest_collapse(vertices, triangles, of_vertex, quadrics) -> tuple[int, int]:
-    """(removed, kept) of the edge whose collapse costs least and keeps the surface a surface."""
-    pairs = np.array(
-        sorted(
-            {(f[i], f[j]) for f in triangles.values() for i in range(3) for j in range(3) if i != j}
-        )
-    )
+def _neighbours(of_vertex, triangles, v: int) -> set[int]:
+    return {u for k in of_vertex[v] for u in triangles[k]} - {v}
+
+
+def _collapses(vertices, of_vertex, triangles, quadrics, ends) -> list[tuple[float, int, int]]:
+    """(cost, removed, kept), both ways, of the edges at ``ends``."""
+    edges = {
+        e for v in ends for u in _neighbours(of_vertex, triangles, v) for e in ((u, v), (v, u))
+    }
+    pairs = np.array(sorted(edges))
     target = np.concatenate([vertices[pairs[:, 1]], np.ones((len(pairs), 1))], 1)
     quadric = quadrics[pairs[:, 0]] + quadrics[pairs[:, 1]]
     cost = np.einsum("ni,nij,nj->n", target, quadric, target)
-    for k in np.argsort(cost, kind="stable"):
-        removed, kept = map(int, pairs[k])
-        if _keeps_surface(vertices, triangles, of_vertex, removed, kept):
-            return removed, kept
-    raise ValueError("no edge of this mesh can be collapsed")
+    return list(zip(cost.tolist(), *pairs.T.tolist(), strict=True))
 
 
 def _keeps_surface(vertices, triangles, of_vertex, removed: int, kept: int) -> bool:
     """The link condition (the ends share as many neighbours as faces), and no face turns over."""
     shared_faces = of_vertex[removed] & of_vertex[kept]
-    around = [{v for k in of_vertex[x] for v in triangles[k]} - {x} for x in (removed, kept)]
+    around = [_neighbours(of_vertex, triangles, x) for x in (removed, kept)]
     if len(around[0] & around[1]) != len(shared_faces):
         return False
     border = [len(around[k]) > len(of_vertex[x]) for k, x in enumerate((removed, kept))]

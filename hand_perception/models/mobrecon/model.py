@@ -12,12 +12,13 @@ from hand_perception.models.mobrecon.decoder import MeshDecoder
 from hand_perception.models.mobrecon.encoder import build_encoder
 from hand_perception.models.mobrecon.judge import Judge
 from hand_perception.models.mobrecon.lifting import (
+    FullyConnected,
     PoseToVertex,
     grid_sampling,
     joint_wise_pooling,
 )
 from hand_perception.models.mobrecon.mesh_pyramid import pyramid
-from hand_perception.models.mobrecon.pose2d import REPRESENTATIONS, Pose2D
+from hand_perception.models.mobrecon.pose2d import Pose2D, build_pose
 from hand_perception.template import Template
 
 # The network's unit of length in metres: about the size of a hand, so that numbers are near one.
@@ -51,9 +52,16 @@ class MobRecon(nn.Module):
         super().__init__()
         self.config = config
         levels = pyramid(template, len(config.widths), config.spiral)
-        self.encoder = build_encoder(config.encoder, config.features)
-        self.pose = REPRESENTATIONS[config.pose](config.features, config.crop_size // 8)
-        self.lifting = PoseToVertex(len(levels[-1].vertices))
+        features, coarsest = config.features, len(levels[-1].vertices)
+        self.encoder = build_encoder(config.encoder, features, config.skips)
+        self.pose = build_pose(
+            config.pose, features, config.crop_size // 8, self.encoder.fine_width, config.skips
+        )
+        self.lifting = (
+            PoseToVertex(coarsest)
+            if config.lifting == "pvl"
+            else FullyConnected(features, coarsest)
+        )
         self.decoder = MeshDecoder(config.features, config.widths, config.graph, levels)
         self.judge = Judge(config.features)
 
@@ -70,5 +78,7 @@ class MobRecon(nn.Module):
         return MobReconOutput(pose, encoded.maps, vertices, side.float(), presence.float())
 
     def _mesh(self, features: Tensor, pose: Pose2D) -> Tensor:
+        if self.config.lifting == "fc":
+            return self.decoder(self.lifting(features))
         pool = joint_wise_pooling if self.config.pose == "heatmap" else grid_sampling
         return self.decoder(self.lifting(pool(features, pose)))
