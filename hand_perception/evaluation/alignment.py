@@ -17,8 +17,9 @@ a window of 256 x 256 px around the true hand:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -29,11 +30,21 @@ from hand_perception.evaluation.metrics import match_boxes, mean
 from hand_perception.evaluation.synthetic import MIN_IOU, MIN_SCORE, MIN_VISIBLE
 from hand_perception.geometry import project
 from hand_perception.hands import Camera, Hand, Reconstruction
-from hand_perception.template import load_template
+from hand_perception.template import Template, load_template
 
 WINDOW_PX = 256
 # Side of the window in sides of the true hand's box.
 WINDOW_SCALE = 1.3
+
+
+class Model(Protocol):
+    """A HandReconstructor, or what answers like one. topology: of the meshes that it gives."""
+
+    topology: Template
+
+    def __call__(
+        self, image: np.ndarray, camera: Camera, *, score_threshold: float
+    ) -> Reconstruction: ...
 
 
 @dataclass(frozen=True)
@@ -79,21 +90,21 @@ def align(true: np.ndarray, predicted: np.ndarray) -> Alignment:
 def evaluate(
     samples: Sequence[dict],
     indices: Iterable[int],
-    reconstructors: dict[str, Callable[..., Reconstruction]],
+    models: dict[str, Model],
 ) -> dict[str, dict[str, float]]:
     """Two rows of numbers a model, by its name: over what it found, and what all found.
 
     samples: as of evaluation.synthetic.evaluate. Raises DataError without what renders the masks.
     """
-    found: dict[str, list[Alignment | None]] = {name: [] for name in reconstructors}
+    found: dict[str, list[Alignment | None]] = {name: [] for name in models}
     for index in tqdm(list(indices), "reconstruct", unit="image", disable=None):
         sample = samples[index]
         height, width = sample["image"].shape[:2]
         K = np.asarray(sample["K"], np.float64)
         camera = Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
-        for name, reconstructor in reconstructors.items():
-            result = reconstructor(sample["image"], camera, score_threshold=MIN_SCORE)
-            found[name] += judge(sample, camera, result.hands)
+        for name, model in models.items():
+            result = model(sample["image"], camera, score_threshold=MIN_SCORE)
+            found[name] += judge(sample, camera, result.hands, model.topology)
     common = [all(hands) for hands in zip(*found.values(), strict=True)]
     rows = {name: summary(hands) for name, hands in found.items()}
     for name, hands in found.items():
@@ -102,10 +113,13 @@ def evaluate(
     return rows
 
 
-def judge(sample: dict, camera: Camera, hands: list[Hand]) -> list[Alignment | None]:
+def judge(
+    sample: dict, camera: Camera, hands: list[Hand], template: Template
+) -> list[Alignment | None]:
     """One a true hand of the image that counts; None where it was missed."""
     hands = sorted(hands, key=lambda hand: -hand.score)
     boxes = np.array([hand.box for hand in hands]).reshape(-1, 4)
+    truth = load_template()  # rendered hands have its mesh
     out: list[Alignment | None] = []
     for n, p in enumerate(match_boxes(boxes, sample["boxes"], MIN_IOU)):
         box = sample["boxes"][n]
@@ -115,8 +129,8 @@ def judge(sample: dict, camera: Camera, hands: list[Hand]) -> list[Alignment | N
             out.append(None)
             continue
         view = window(camera, box)
-        true = _parts(sample["vertices"][n], view, "open778")
-        out.append(align(true, _parts(hands[p].vertices, view, hands[p].topology)))
+        true = _parts(sample["vertices"][n], view, truth)
+        out.append(align(true, _parts(hands[p].vertices, view, template)))
     return out
 
 
@@ -130,7 +144,7 @@ def window(camera: Camera, box: np.ndarray) -> Camera:
     return Camera(camera.fx * factor, camera.fy * factor, cx, cy, WINDOW_PX, WINDOW_PX)
 
 
-def _parts(vertices: np.ndarray, camera: Camera, topology: str) -> np.ndarray:
+def _parts(vertices: np.ndarray, camera: Camera, template: Template) -> np.ndarray:
     """The part map of a mesh [V, 3] in the camera's frame."""
     try:
         from hand_perception.training.part_rendering import part_map
@@ -139,7 +153,6 @@ def _parts(vertices: np.ndarray, camera: Camera, topology: str) -> np.ndarray:
             "--suite alignment renders masks, which needs torch: pip install "
             "'hand_perception[train]'"
         ) from error
-    template = load_template(topology)
     points = project(vertices, camera)
     return part_map(points, vertices[:, 2], template, camera.height, camera.width)
 

@@ -11,6 +11,7 @@ import cv2
 from hand_perception.data.photograph_labels import read_photographs
 from hand_perception.errors import DataError
 from hand_perception.evaluation import (
+    alignment,
     datasets,
     photographs,
     report,
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--suite",
         choices=SUITES,
         help="real: labelled photographs; synthetic: rendered hands with full 3D truth; "
+        "alignment: how well meshes lie on the image, on rendered hands; "
         "video: steadiness over time; tracking: ids and steadiness on played scenes, needs no data",
     )
     what.add_argument(
@@ -51,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mano", type=Path, help="your MANO_RIGHT.pkl: measures a data set vertex by vertex"
     )
     parser.add_argument("--model", default="handos_s", help="name or path of a model (%(default)s)")
+    parser.add_argument(
+        "--beside",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="more models in the same table (suite alignment)",
+    )
     parser.add_argument(
         "--predictions",
         type=Path,
@@ -76,6 +85,8 @@ def evaluate(args: argparse.Namespace, load: Load) -> int:
     """``run`` with what loads a model by name."""
     if args.predictions and args.suite != "real":
         raise DataError("--predictions go with --suite real; the other suites need --model")
+    if args.beside and args.suite != "alignment":
+        raise DataError("--beside goes with --suite alignment; evaluate one model after another")
     if args.data is None and args.suite != "tracking":
         raise DataError(f"{args.dataset or args.suite} needs data: give its folder with --data")
     if args.dataset:
@@ -108,6 +119,13 @@ def _synthetic(args: argparse.Namespace, load: Load) -> tuple[str, report.Rows]:
     return synthetic.__doc__, synthetic.evaluate(samples, indices, load(args.model))
 
 
+def _alignment(args: argparse.Namespace, load: Load) -> tuple[str, report.Rows]:
+    samples = synthetic.read_samples(args.data)
+    indices = _evenly(range(len(samples)), args.limit)
+    models = {name: load(name) for name in (args.model, *args.beside)}
+    return alignment.__doc__, alignment.evaluate(samples, indices, models)
+
+
 def _video(args: argparse.Namespace, load: Load) -> tuple[str, report.Rows]:
     return video.__doc__, video.evaluate(args.data, load(args.model), args.limit)
 
@@ -122,4 +140,10 @@ def _evenly(items, limit: int | None) -> list:
     return items[::step][:limit]
 
 
-SUITES = {"real": _real, "synthetic": _synthetic, "video": _video, "tracking": _tracking}
+SUITES = {
+    "real": _real,
+    "synthetic": _synthetic,
+    "alignment": _alignment,
+    "video": _video,
+    "tracking": _tracking,
+}

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from open_hand import CAMERA, make_hand
+from open_hand import CAMERA, TEMPLATE, make_hand
 
-from hand_perception.evaluation import alignment
+from hand_perception.errors import DataError
+from hand_perception.evaluation import alignment, command
 from hand_perception.hands import Reconstruction, Side
 
 TRUTH = [make_hand(Side.RIGHT, (-0.15, 0, 0.5)), make_hand(Side.LEFT, (0.15, 0, 0.8))]
@@ -25,8 +27,16 @@ def rectangle(x0: int, y0: int, x1: int, y1: int, label: int = 1) -> np.ndarray:
     return out
 
 
-def reconstructor(*hands):
-    return lambda image, camera, *, score_threshold: Reconstruction(list(hands))
+class Always:
+    """A model that finds the same hands in any image."""
+
+    topology = TEMPLATE
+
+    def __init__(self, *hands):
+        self.hands = hands
+
+    def __call__(self, image, camera, *, score_threshold):
+        return Reconstruction(list(self.hands))
 
 
 def test_iou_of_shifted_squares():
@@ -83,9 +93,7 @@ def test_truth_lies_on_itself_and_models_stand_side_by_side():
     side = alignment.WINDOW_SCALE * max(TRUTH[0].box[2:] - TRUTH[0].box[:2])
     shift = 20 * side / alignment.WINDOW_PX / CAMERA.fx * 0.5
     moved = replace(TRUTH[0], vertices=TRUTH[0].vertices + np.float32([shift, 0, 0]))
-    rows = alignment.evaluate(
-        [SAMPLE], [0], {"truth": reconstructor(*TRUTH), "moved": reconstructor(moved)}
-    )
+    rows = alignment.evaluate([SAMPLE], [0], {"truth": Always(*TRUTH), "moved": Always(moved)})
     assert rows["truth"]["hands"] == 2 and rows["moved"]["recall"] == 0.5
     for name in ("truth", "truth, in common"):
         assert rows[name]["hand IoU"] == rows[name]["finger IoU"] == 100
@@ -98,5 +106,20 @@ def test_truth_lies_on_itself_and_models_stand_side_by_side():
 
 
 def test_a_left_hand_is_seen_like_a_right_one():
-    rows = alignment.evaluate([SAMPLE], [0], {"left": reconstructor(TRUTH[1])})
+    rows = alignment.evaluate([SAMPLE], [0], {"left": Always(TRUTH[1])})
     assert rows["left"]["recall"] == 0.5 and rows["left"]["hand IoU"] == 100
+
+
+def test_the_command_shows_models_side_by_side(monkeypatch, tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    monkeypatch.setattr("hand_perception.evaluation.synthetic.read_samples", lambda root: [SAMPLE])
+    models = {"first": Always(*TRUTH), "second": Always(TRUTH[0])}
+    words = ["--suite", "alignment", "--data", str(tmp_path), "--model", "first"]
+    assert command.evaluate(parser.parse_args([*words, "--beside", "second"]), models.get) == 0
+    printed = capsys.readouterr().out
+    for name in ("first", "second", "first, in common", "second, in common"):
+        assert f"| {name} " in printed
+    words[1] = "synthetic"
+    with pytest.raises(DataError, match="alignment"):
+        command.evaluate(parser.parse_args([*words, "--beside", "second"]), models.get)
