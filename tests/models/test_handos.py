@@ -169,6 +169,20 @@ def test_skinning_weights_start_the_lifting_as_printed():
     assert not matrix[:-1, [4, 8, 12, 16, 20]].any()
 
 
+def test_the_2d_model_goes_through_two_or_all_layers():
+    images, boxes = torch.randn(1, 3, 64, 64), torch.full((1, 1, 4), 0.5)
+    for through, layers in ((False, 1), (True, 3)):
+        model = tiny_model(all_layers_2d=through)
+        found = model.detector(images)
+        instances = torch.cat([found.q0, found.q6], -1)[:, :1]
+        maps = model.decoder.read(images, found)
+        out = model.decoder(*maps, instances, boxes, with_mesh=False)
+        assert len(out.joints2d) == 1 + layers and not out.vertices and not out.camera
+        # With the mesh the same layers are interactive, whatever the 2D model did.
+        assert len(model.decoder(*maps, instances, boxes).joints2d) == 1 + 3
+        assert torch.equal(out.joints2d[1], model.decoder(*maps, instances, boxes).joints2d[1])
+
+
 def test_unknown_choices_are_named():
     with pytest.raises(ModelError, match="mask is 'e': use one of"):
         tiny_model(mask="e")

@@ -13,7 +13,7 @@ from hand_perception.template import load_template
 GROUNDING_DINO = {
     "d_model": 64,  # its group norms have 32 groups
     "encoder_layers": 3,
-    "decoder_layers": 1,
+    "decoder_layers": 2,
     "encoder_attention_heads": 2,
     "decoder_attention_heads": 2,
     "encoder_ffn_dim": 32,

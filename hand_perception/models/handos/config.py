@@ -67,6 +67,8 @@ class DecoderConfig:
     swin: dict[str, Any] = field(default_factory=dict)
     # Who attends to whom in the interactive layers: Fig. 8 (a) to (d), Table 7.
     mask: str = "c"
+    # The 2D model passes through all layers, the interactive ones as 2D layers (supplement VI.2).
+    all_layers_2d: bool = False
     # L starts from distances to the rest keypoints or from skinning weights, as printed.
     lifting: str = "distance"
 

@@ -177,9 +177,9 @@ class InteractiveDecoder(nn.Module):
         """backbone, encoder: of ``read``. instances [B, M, 2 * query_dim] = [Q0, Q6]; boxes
         [B, M, 4], cx, cy, w, h in 0..1.
 
-        ``with_mesh=False`` stops after the 2D layers: the 2D model of supplement VI.2, which the
-        first stage of training uses. The last ``judged`` slots are asked for their presence alone:
-        in training they are no hands.
+        ``with_mesh=False`` is the 2D model of supplement VI.2, which the first stage of training
+        uses: it stops after the 2D layers or, as printed, makes 2D layers of all. The last
+        ``judged`` slots are asked for their presence alone: in training they are no hands.
         """
         side, values = self._maps(backbone, encoder)
         joints = self.expansion(self._instances(instances), boxes, [side[0], values[0]])
@@ -191,7 +191,8 @@ class InteractiveDecoder(nn.Module):
         output.joints2d.append(joints.boxes[..., :2])
 
         q, reference = joints.queries, joints.boxes
-        for k, layer in enumerate(self.layers_2d):
+        deep = self.config.all_layers_2d and not with_mesh
+        for k, layer in enumerate([*self.layers_2d, *(self.layers_interactive if deep else ())]):
             reference = reference.detach()
             q = layer(q, self.position(reference, boxes), reference, values)
             reference = self._move_joints(k, q, reference, boxes)
@@ -199,7 +200,8 @@ class InteractiveDecoder(nn.Module):
 
         base = None
         if self.head_joints3d is not None:
-            output.joints3d = self.head_joints3d(self.norms[self.config.layers_2d - 1](q))
+            last = len(output.joints2d) - 2  # the first are the references
+            output.joints3d = self.head_joints3d(self.norms[last](q))
             base = self.lifting.to_mesh(self.lifting.lift_points(output.joints3d))
         if not with_mesh:
             return output
