@@ -62,6 +62,9 @@ COMMANDS = {
     "synthesize": Command("render training data", "hand_perception.synthesis.command", "train"),
     "pack": Command("public data sets into shards", "hand_perception.data.command", "train"),
     "train": Command("train a network", "hand_perception.training.command", "train"),
+    "train-prior": Command(
+        "an implicit prior of hand meshes", "hand_perception.training.mesh_prior", "train"
+    ),
     "export": Command("a trained network to ONNX", "hand_perception.export.command", "train"),
     "profile": Command(
         "operations and memory of a network", "hand_perception.export.profile", "train"
