@@ -25,7 +25,7 @@ from hand_perception.cdr import message_types, serialize, type_store
 from hand_perception.depth_matching import PATIENCE
 from hand_perception.errors import DataError
 from hand_perception.frames import camera_info_message, image_from_compressed, image_from_message
-from hand_perception.hands import Camera
+from hand_perception.hands import KEYPOINT_NAMES, Camera
 from hand_perception.node import HandNode, ReconstructorWithTopology, load_reconstructor
 from hand_perception.parameters import NodeParameters
 from hand_perception.topics import MESH, TF, node_outputs
@@ -126,6 +126,7 @@ def _parameters_for(parameters: NodeParameters, camera: CameraTopics) -> NodePar
             "compressed": camera.compressed,
             "camera_info_topic": camera.info.name if camera.info else "camera_info",
             "cameras": (),
+            "detect_every": 1,  # for speed only
             "lazy": False,
             "max_rate": 0.0,
         }
@@ -143,6 +144,12 @@ def _settings_of_hands(
         "recording": files,
         "parameters": asdict(parameters),
     }
+
+
+def _hand_frame(prefix: str) -> re.Pattern[str]:
+    """The frames that this node sends for hands and their joints."""
+    joints = "|".join(KEYPOINT_NAMES)
+    return re.compile(rf"{re.escape(prefix)}(left|right)_hand(_\d+)?(_({joints}))?")
 
 
 @contextmanager
@@ -190,11 +197,7 @@ class _Job:
         hands_were_recorded = any(
             t.name == self._transport.resolve(MESH.topic) for t in recording.topics
         )
-        self._own_frame = (
-            re.compile(rf"{re.escape(parameters.frame_prefix)}(left|right)_hand(_\d+)?")
-            if hands_were_recorded
-            else None
-        )
+        self._own_frame = _hand_frame(parameters.frame_prefix) if hands_were_recorded else None
 
     def run(self) -> None:
         with ExitStack() as on_error:

@@ -27,7 +27,7 @@ from recordings import (
 from rosbags.interfaces import QosDurability
 
 from hand_perception import messages
-from hand_perception.bags.process import Settings, process
+from hand_perception.bags.process import Settings, _hand_frame, process
 from hand_perception.bags.reader import BagRecording, Record
 from hand_perception.errors import DataError
 from hand_perception.frames import image_message
@@ -270,3 +270,18 @@ def test_types_that_nobody_knows_are_copied(tmp_path):
     process(source, tmp_path / "out", UNSMOOTHED, load)
     kinds = {t.name: t.type_name for t in BagRecording(tmp_path / "out").topics}
     assert kinds["/tf_static"] == "own_msgs/msg/TFMessage"
+
+
+@pytest.mark.parametrize(
+    ("frame", "ours"),
+    [
+        ("right_hand", True),
+        ("left_hand_7", True),
+        ("right_hand_index_mcp", True),
+        ("left_hand_7_thumb_tip", True),
+        ("right_hand_gripper", False),
+        ("arm_right_hand", False),
+    ],
+)
+def test_a_robot_s_frames_are_not_taken_for_a_hand_s(frame, ours):
+    assert bool(_hand_frame("").fullmatch(frame)) == ours
