@@ -29,6 +29,7 @@ from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.messages import MessageTypes, Status
 from hand_perception.parameters import NodeParameters
 from hand_perception.publishing import HandPublisher, Sink
+from hand_perception.runtime.gpu_memory import gpu_memory
 from hand_perception.snapshot import Snapshot
 from hand_perception.template import Template
 from hand_perception.topics import NODE_NAME, camera_inputs
@@ -333,6 +334,7 @@ class CameraPipeline:
             "hands": statistics.hands,
             "latency from stamp (ms)": statistics.latency_ms,
             **{f"{stage} (ms)": ms for stage, ms in statistics.stage_ms.items()},
+            **gpu_memory(),
         }
         text = f"{statistics.rate:.1f} images per second"
         return Status(f"{NODE_NAME}: inference{suffix}", "OK", text, values)

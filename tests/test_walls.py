@@ -26,6 +26,7 @@ ALLOWED = {
     "tensorrt": ("runtime/tensorrt", "export/engine"),
     "pycuda": ("runtime/tensorrt", "export/engine"),
     "cuda": ("runtime/tensorrt", "export/engine"),
+    "pynvml": ("runtime/",),
     "onnxruntime": ("runtime/", "export/"),
     "torch": ("models/", "training/", "synthesis/", "export/", "data/"),
     "scipy": ("training/", "synthesis/", "data/"),
