@@ -19,9 +19,9 @@ from hand_perception.synthesis.shape import ShapeSampler
 from hand_perception.template import Template, load_template
 from hand_perception.training import checkpoint
 
-# Poses are refused where they penetrate themselves, which costs more than a step: each is used
-# this often.
-REUSE = 8
+# Poses are refused where they penetrate themselves, which costs more than a step: a pool of so many
+# batches is used so often.
+POOL_BATCHES, REUSE = 8, 8
 
 
 class SampledHands:
@@ -54,10 +54,9 @@ def train(
     prior.mean.copy_(prior.canonical(hands.draw(4 * batch)).flatten(1).mean(0))
     optimiser = torch.optim.AdamW(prior.parameters(), lr, weight_decay=1e-4)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
-    pool = hands.draw(batch * REUSE)
     for step in tqdm(range(steps), "prior"):
-        if step and step % REUSE == 0:
-            pool = hands.draw(batch * REUSE)
+        if step % (POOL_BATCHES * REUSE) == 0:
+            pool = hands.draw(batch * POOL_BATCHES)
         chosen = torch.randint(len(pool), (batch,))
         loss = prior.elbo_loss(pool[chosen])
         optimiser.zero_grad()
