@@ -119,7 +119,11 @@ class PartPainter:
         before = torch.sigmoid((depth[:, :, None] - depth[:, None, :]) / self.softness)
         hidden = cover[:, None, :] * before
         hidden = hidden * (1 - torch.eye(self.count, device=cover.device, dtype=cover.dtype))
-        return torch.zeros_like(covers).index_copy(0, seen, cover * (1 - hidden).prod(2))
+        shares = cover * (1 - hidden).prod(2)
+        # Where more than two meet at one depth each would hide the others too much.
+        shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-12)
+        painted = shares * cover.amax(1, keepdim=True)
+        return torch.zeros_like(covers).index_copy(0, seen, painted)
 
 
 def _distance_and_depth(corners: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:

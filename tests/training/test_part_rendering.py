@@ -95,6 +95,14 @@ def test_at_the_same_depth_both_are_seen_by_half():
     assert torch.allclose(paint, torch.full_like(paint, 0.5))
 
 
+def test_a_hand_is_whole_where_its_parts_meet():
+    sheets = [sheet(6, 6, 18, 18, 0.1)] * 3
+    painter, mesh = painter_of(*sheets)
+    paint = painter(mesh, SIZE)[0]
+    assert torch.allclose(paint[:, 8:16, 8:16], torch.tensor(1 / 3, dtype=torch.float64))
+    assert torch.allclose(paint.sum(0), painter_of(sheets[0])[0](sheets[0][0][None], SIZE)[0, 0])
+
+
 def test_gradients_agree_with_finite_differences():
     """Outlines, corners, overlap, slanted depth and what hides what, in float64."""
     back, faces = sheet(6.3, 5.7, 14.4, 13.2, 0.03, cells=3)

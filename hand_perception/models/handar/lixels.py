@@ -47,12 +47,11 @@ class Lixels(nn.Module):
 
     def __init__(self, width: int, deep: int, size: int, points: int) -> None:
         super().__init__()
-        self.pad = round(size * MARGIN)
+        self.width, self.pad = width, round(size * MARGIN)
         self.psi = nn.Sequential(
             nn.Linear(deep, width * size),
             nn.BatchNorm1d(width * size),
             nn.ReLU(inplace=True),
-            nn.Unflatten(1, (width, size)),
         )
         self.heads = nn.ModuleList(LineHead(width, points) for _ in "xyz")
 
@@ -61,7 +60,7 @@ class Lixels(nn.Module):
         with torch.autocast(maps.device.type, enabled=False):
             means = (maps.float().mean(axis) for axis in (-2, -1))
             lines = [F.pad(line, (self.pad, self.pad)) for line in means]
-            lines.append(self.psi(deep.float()))
+            lines.append(self.psi(deep.float()).reshape(-1, self.width, maps.shape[-1]))
             reach = self.pad / maps.shape[-1]
             ranges = ((-reach, 1 + reach), (-reach, 1 + reach), (-DEPTH_RANGE, DEPTH_RANGE))
             axes = zip(self.heads, lines, ranges, strict=True)
