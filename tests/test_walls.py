@@ -30,6 +30,7 @@ ALLOWED = {
     "onnxruntime": ("runtime/", "export/"),
     "torch": ("models/", "training/", "synthesis/", "export/", "data/"),
     "scipy": ("training/", "synthesis/", "data/"),
+    "transformers": ("models/",),
     "numba": ("synthesis/", "training/", "data/"),
 }
 # What a frame passes through, and what must not know who calls it.
