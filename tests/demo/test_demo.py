@@ -21,7 +21,7 @@ from hand_perception.demo.command import play
 from hand_perception.errors import DataError
 
 TESTS = Path(__file__).parent.parent
-NODE = [sys.executable, str(TESTS / "dds" / "serve_bright_square.py")]
+NODE = [sys.executable, str(TESTS / "front_ends" / "serve_dds.py")]
 FOCAL = 400.0
 MADE = ("/hands/mesh", "/hands/keypoints", "/tf")
 
