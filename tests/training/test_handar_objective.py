@@ -73,7 +73,10 @@ def test_labels_lie_where_the_crop_shows_them():
     assert ((0.05 < shares.sum(1)) & (shares.sum(1) < 0.5)).all()
     assert (shares.amax(0) > 1e-3).all()
     at_joints = truth.picture.sum(1).clamp(max=1)
-    spots = (batch.joints2d[:, 1:] * at_joints.shape[-1]).long().clamp(0, at_joints.shape[-1] - 1)
+    inner = [k for k in range(1, 21) if k % 4]  # a tip lies on the surface, so on the outline
+    spots = (
+        (batch.joints2d[:, inner] * at_joints.shape[-1]).long().clamp(0, at_joints.shape[-1] - 1)
+    )
     painted = torch.stack([p[s[:, 1], s[:, 0]] for p, s in zip(at_joints, spots, strict=True)])
     assert painted.min() > 0.9
 
