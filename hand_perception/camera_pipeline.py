@@ -333,8 +333,8 @@ class CameraPipeline:
             "processed": statistics.processed,
             "hands": statistics.hands,
             "latency from stamp (ms)": statistics.latency_ms,
+            "GPU memory": gpu_memory(),
             **{f"{stage} (ms)": ms for stage, ms in statistics.stage_ms.items()},
-            **gpu_memory(),
         }
         text = f"{statistics.rate:.1f} images per second"
         return Status(f"{NODE_NAME}: inference{suffix}", "OK", text, values)

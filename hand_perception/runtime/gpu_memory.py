@@ -5,24 +5,19 @@ from __future__ import annotations
 _MIB = 2**20
 
 
-def gpu_memory() -> dict[str, str]:
-    """Name of each GPU of this machine to "used of total MiB", all its processes together.
+def gpu_memory() -> str:
+    """Such as "812 of 8192 MiB" for each GPU of this machine, all its processes together.
 
-    Empty without NVIDIA's driver or without nvidia-ml-py. A call takes some tenths of a
-    millisecond.
+    "not known" without NVIDIA's driver or without nvidia-ml-py.
     """
     try:
         import pynvml
     except ImportError:
-        return {}
+        return "not known"
     try:
         pynvml.nvmlInit()
-        memory = {}
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            device = pynvml.nvmlDeviceGetHandleByIndex(index)
-            info = pynvml.nvmlDeviceGetMemoryInfo(device)
-            name = f"GPU {index} memory"
-            memory[name] = f"{info.used // _MIB} of {info.total // _MIB} MiB"
-        return memory
+        devices = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+        infos = [pynvml.nvmlDeviceGetMemoryInfo(device) for device in devices]
     except pynvml.NVMLError:
-        return {}
+        return "not known"
+    return ", ".join(f"{info.used // _MIB} of {info.total // _MIB} MiB" for info in infos)
