@@ -12,10 +12,10 @@ from tqdm import tqdm
 from hand_perception.errors import DataError
 from hand_perception.synthesis.contact_sheet import contact_sheet
 from hand_perception.synthesis.dataset import shard_paths, write_index, write_shard
-from hand_perception.synthesis.recipe import RECIPES
+from hand_perception.synthesis.recipe import BATCH, RECIPES
 from hand_perception.synthesis.render import Renderer
 
-BATCH, BATCHES_PER_SHARD = 8, 25
+BATCHES_PER_SHARD = 25
 SHARD = BATCH * BATCHES_PER_SHARD
 SHEET_IMAGES = 16
 
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
                 index = number * BATCHES_PER_SHARD + start // BATCH
                 batches.append(renderer.render(index, size, args.size, args.size))
                 progress.update(size)
-            write_shard(args.output, number, batches, quality_seed=args.seed + number)
+            seed = args.seed + number
+            write_shard(args.output, number, batches, seed, with_maps=recipe.complement)
     sheet = contact_sheet(renderer.render(0, min(SHEET_IMAGES, args.count), args.size, args.size))
     cv2.imwrite(str(args.output / "contact_sheet.png"), sheet[..., ::-1])
     return 0

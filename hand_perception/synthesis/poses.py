@@ -128,7 +128,7 @@ class PoseSampler:
     def gesture(self, name: str, count: int, generator: torch.Generator) -> Tensor:
         """Variations of one of GESTURES."""
         index = torch.full((count,), list(GESTURES).index(name), device=self.joints.device)
-        angles = self._from_curls(
+        angles = self.from_curls(
             self._curls[index], self._spreads[index], self._thumbs[index], 0.6, generator
         )
         return local_rotations(*angles)
@@ -159,7 +159,7 @@ class PoseSampler:
         spreads = torch.where(kind > 0.5, uniform[:, 3] * 1.8 - 0.5, spreads)
         thumbs = torch.where(is_base | is_free, base_thumb, thumbs)
         jitter = torch.where(kind > 0.5, 1.4, 0.8)
-        flexion, abduction, twist = self._from_curls(curls, spreads, thumbs, jitter, generator)
+        flexion, abduction, twist = self.from_curls(curls, spreads, thumbs, jitter, generator)
         # Some fingers of the free poses bend as hooks, or at the knuckle only.
         rare = torch.rand(count, 4, 1, generator=generator, device=device) + (~is_free)[..., None]
         bend = flexion[:, 4:].view(count, 4, JOINTS_PER_FINGER)
@@ -167,7 +167,7 @@ class PoseSampler:
         bend[..., 1:] *= torch.where((rare > 0.12) & (rare < 0.22), 0.2, 1.0)
         return local_rotations(flexion, abduction, twist)
 
-    def _from_curls(
+    def from_curls(
         self,
         curls: Tensor,
         spreads: Tensor,
@@ -175,7 +175,8 @@ class PoseSampler:
         jitter: Tensor | float,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Flexion, abduction, twist, each [N, 16] radians, from curls [N, 4] and thumbs [N, 5]."""
+        """Flexion, abduction, twist, each [N, 16] radians, from curls [N, 4], spreads [N] and
+        thumbs [N, 5] degrees; jitter: of the noise on all of them, in its usual size."""
         count, device = len(curls), curls.device
         noise = torch.randn(count, FINGER_COUNT, 5, generator=generator, device=device)
         noise = noise.clamp(-2.5, 2.5) * (

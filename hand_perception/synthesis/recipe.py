@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Images rendered together.
+BATCH = 8
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -14,7 +17,8 @@ class Recipe:
     upright: share of views with fingers roughly up and palm or back to the camera. truncated:
     share of hands that the border may cut. objects: frequency of an object per hand. arm_only:
     share of hands that are outside of the image, only their arm may cross it. field_of_view:
-    degrees.
+    degrees. complement: whether poses and views are those of complement.py, and depth, silhouettes
+    and dense meshes are written, too.
     """
 
     hands: tuple[float, ...] = (0.08, 0.60, 0.22, 0.07, 0.03)
@@ -24,6 +28,7 @@ class Recipe:
     objects: float = 0.35
     arm_only: float = 0.03
     field_of_view: tuple[float, float] = (25.0, 75.0)
+    complement: bool = False
 
 
 RECIPES = {
@@ -31,4 +36,8 @@ RECIPES = {
     "scene": Recipe(),
     # One hand that fills the image, for networks that read a crop.
     "crop": Recipe(hands=(0.0, 1.0), box=(0.6, 0.95), truncated=0.15, arm_only=0.0),
+    # MobRecon's 1,520 poses from its 216 views, one bare hand in the middle of each image.
+    "mobrecon-complement": Recipe(
+        hands=(0.0, 1.0), box=(0.5, 0.78), objects=0.0, field_of_view=(25.0, 45.0), complement=True
+    ),
 }

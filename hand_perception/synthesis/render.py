@@ -11,10 +11,11 @@ from torch import Tensor
 
 from hand_perception.synthesis.appearance import GAMMA, Surface, Wardrobe, join
 from hand_perception.synthesis.backgrounds import Backgrounds
+from hand_perception.synthesis.complement import ComplementSampler
 from hand_perception.synthesis.limb import PART_OBJECT, Limb
 from hand_perception.synthesis.postprocess import photograph
 from hand_perception.synthesis.raster import Fragments, rasterize, vertex_normals
-from hand_perception.synthesis.recipe import RECIPES, Recipe
+from hand_perception.synthesis.recipe import BATCH, RECIPES, Recipe
 from hand_perception.synthesis.scene import Scene, SceneSampler
 from hand_perception.synthesis.shading import (
     Light,
@@ -41,7 +42,8 @@ class Batch:
     keypoints2d: [B, M, 21, 2] pixels, centres at integers. keypoints3d: [B, M, 21, 3] and vertices:
     [B, M, 778, 3], metres in the camera frame. boxes: [B, M, 4] pixels, the hand without its arm,
     clipped. is_left: [B, M] bool. valid: [B, M] bool, false also for hands that are nearly hidden.
-    visible: [B, M] pixels of the hand that are seen.
+    visible: [B, M] pixels of the hand that are seen. dense: [B, M, D, 3], the render mesh's
+    vertices of hands without arms, metres in the camera frame.
     """
 
     rgb: Tensor
@@ -56,6 +58,7 @@ class Batch:
     is_left: Tensor
     valid: Tensor
     visible: Tensor
+    dense: Tensor
 
     def cpu(self) -> Batch:
         return Batch(*(getattr(self, f.name).cpu() for f in fields(self)))
@@ -77,7 +80,7 @@ class Renderer:
     ):
         self.device, self.seed, self.recipe = torch.device(device), seed, recipe
         self.limb = Limb(self.device)
-        self.scenes = SceneSampler(self.limb)
+        self.scenes = (ComplementSampler if recipe.complement else SceneSampler)(self.limb)
         self.maps = SkinMaps(self.limb)
         self.wardrobe = Wardrobe(self.maps)
         self.backgrounds = Backgrounds(backgrounds, self.device)
@@ -85,9 +88,11 @@ class Renderer:
 
     @torch.no_grad()
     def render(self, index: int, count: int, height: int = 256, width: int = 256) -> Batch:
-        """Batch ``index`` with ``count`` images."""
+        """Batch ``index`` with ``count`` images, BATCH of them where all are rendered."""
         generator = self._generator.manual_seed((self.seed << 24) + index)
-        scene = self.scenes.sample(self.recipe, count, height, width, generator)
+        scene = self.scenes.sample(
+            self.recipe, count, height, width, generator, first=index * BATCH
+        )
         background = self.backgrounds.sample(count, height, width, generator)
         return self.draw(scene, background, generator)
 
@@ -280,6 +285,7 @@ class Renderer:
             padded(scene.mirror < 0),
             padded(self._uncovered(scene, depth) >= HIDDEN_SHARE),
             padded(visible),
+            padded(scene.vertices[:, : len(self.limb.vertices)]),
         )
 
     def _uncovered(self, scene: Scene, depth: Tensor) -> Tensor:

@@ -53,6 +53,19 @@ class Scene:
     sleeve_start: Tensor
 
 
+@dataclass(frozen=True)
+class Placed:
+    """N hands before their cameras: image [N], mirror [N], dense [N, D, 3], keypoints [N, 21, 3],
+    and where their arms go: forearm, upper [N, 3]."""
+
+    image: Tensor
+    mirror: Tensor
+    dense: Tensor
+    keypoints: Tensor
+    forearm: Tensor
+    upper: Tensor
+
+
 class SceneSampler:
     """Draws scenes on the limb's device."""
 
@@ -63,8 +76,16 @@ class SceneSampler:
         self.sphere, self.sphere_faces = sphere(*OBJECT_MESH, device=limb.vertices.device)
 
     def sample(
-        self, recipe: Recipe, count: int, height: int, width: int, generator: torch.Generator
+        self,
+        recipe: Recipe,
+        count: int,
+        height: int,
+        width: int,
+        generator: torch.Generator,
+        first: int = 0,
     ) -> Scene:
+        """``count`` images; first: the number of the first one in its data set, which only
+        ComplementSampler goes by."""
         device = self.limb.vertices.device
         odds = torch.tensor(recipe.hands, device=device, dtype=torch.float32)
         per_image = torch.multinomial(odds, count, True, generator=generator)
@@ -90,13 +111,26 @@ class SceneSampler:
             mirror, view, keypoints, image, K, height, width, generator
         )
         # Hands whose arm would come through the camera or end inside of the image are left out.
-        image, mirror, view, dense, keypoints, forearm, upper = (
-            t[leaves] for t in (image, mirror, view, dense, keypoints, forearm, upper)
-        )
+        hands = (image, mirror, dense, keypoints, forearm, upper)
+        hands = Placed(*(t[leaves] for t in hands))
+        return self.dress(recipe, hands, K, count, height, width, generator)
+
+    def dress(
+        self,
+        recipe: Recipe,
+        hands: Placed,
+        K: Tensor,
+        count: int,
+        height: int,
+        width: int,
+        generator: torch.Generator,
+    ) -> Scene:
+        """Arms, sleeves and objects to placed hands."""
+        image, mirror, dense, keypoints = hands.image, hands.mirror, hands.dense, hands.keypoints
         template_vertices = self.limb.template_vertices(dense)
         person = self._people(image, generator)
         sleeve_start, girth = self._sleeves(len(image), person, generator)
-        arm = self.limb.arm(dense, mirror, forearm, upper, girth)
+        arm = self.limb.arm(dense, mirror, hands.forearm, hands.upper, girth)
         objects, owner = sample_props(
             recipe.objects, self.sphere, keypoints, template_vertices, generator
         )
