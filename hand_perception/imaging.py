@@ -120,7 +120,9 @@ class Crop:
         scale, corner = np.array([self.scale] * 2), np.array([x, y]) - low
         while scale.min() < SMALLEST_STEP and min(part.shape[:2]) >= 2:
             # Bilinear sampling skips pixels when it shrinks: halve by area first.
-            halved = cv2.resize(part, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            # The size is given: by a factor, an odd side is halved and a half pixel is left over.
+            half = (part.shape[1] + 1) // 2, (part.shape[0] + 1) // 2
+            halved = cv2.resize(part, half, interpolation=cv2.INTER_AREA)
             factor = np.array(part.shape[1::-1]) / halved.shape[1::-1]
             part, scale, corner = halved, scale * factor, corner / factor
         shift = scale * (0.5 - corner) - 0.5

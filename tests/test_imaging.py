@@ -172,3 +172,47 @@ def test_header_that_claims_a_huge_picture_is_an_error():
     png[16:24] = (200_000).to_bytes(4, "big") * 2
     with pytest.raises(ImageError):
         imaging.decode_image(bytes(png))
+
+
+# -- crops ------------------------------------------------------------------------------------
+
+
+def test_a_crop_is_the_square_about_its_box():
+    crop = imaging.Crop.around(np.array([20.0, 30, 60, 50]), 1.5, 120)
+    # 40 pixels times 1.5; the centre stays, and pixel centres are half a pixel in.
+    assert crop.size / crop.scale == pytest.approx(60)
+    np.testing.assert_allclose(crop.centre, [40, 40])
+    corners = crop.points_to_image(np.array([[0.0, 0.0], [1, 1], [0.5, 0.5]]))
+    np.testing.assert_allclose(corners, [[10, 10], [70, 70], [40, 40]])
+    # A box of no size is a pixel.
+    assert imaging.Crop.around(np.array([5.0, 5, 5, 5]), 1.3, 64).scale == 64
+
+
+@pytest.mark.parametrize("side, size", [(40, 128), (60, 60), (100, 64), (110, 16)])
+def test_a_crop_shows_a_point_where_its_map_says(side, size):
+    image = scene(120, 160)[..., :2]
+    image = np.dstack([image, np.zeros_like(image[..., 0])])
+    crop = imaging.Crop.around(
+        np.array([75.3 - side / 2, 60 - side / 2, 75.3 + side / 2, 60]), 1.0, size
+    )
+    cut = crop.cut(image).astype(float)
+    assert cut.shape == (size, size, 3)
+    centres = (np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1) + 0.5) / size
+    x, y = np.moveaxis(crop.points_to_image(centres), -1, 0)
+    # Away from the borders, where grey mixes in; larger pixels see further.
+    reach = 2 + 2 * side / size
+    inside = (x > reach) & (x < 159 - reach) & (y > reach) & (y < 119 - reach)
+    assert inside.sum() > size
+    # The scene rises by 255 / 160 and 255 / 120 a pixel, in whole steps: one, and one of rounding.
+    assert np.abs(cut[..., 0] - x * 255 / 160)[inside].max() < 2.2
+    assert np.abs(cut[..., 1] - y * 255 / 120)[inside].max() < 2.2
+
+
+def test_what_lies_outside_of_the_image_is_grey():
+    image = np.full((50, 60, 3), 200, np.uint8)
+    beside = imaging.Crop.around(np.array([500.0, 500, 540, 540]), 1.3, 32).cut(image)
+    assert (beside == beside[0, 0, 0]).all() and 100 < beside[0, 0, 0] < 130
+    over = imaging.Crop.around(np.array([-20.0, 10, 20, 50]), 1.0, 40).cut(image)
+    assert (over[:, :18] == beside[0, 0, 0]).all() and (over[:18, 22:] == 200).all()
+    before = imaging.Crop.around(np.array([-90.0, -90, -50, -50]), 1.0, 16).cut(image)
+    assert (before == beside[0, 0, 0]).all()

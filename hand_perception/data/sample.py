@@ -118,7 +118,9 @@ def warp(sample: Sample, similarity: Similarity, size: int) -> Sample:
     image, from_image = sample.image, matrix
     while np.sqrt(abs(np.linalg.det(from_image[:, :2]))) < 0.6:
         # Bilinear sampling skips pixels when it shrinks: halve by area first.
-        image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        # The size is given: by a factor, an odd side is halved and a half pixel is left over.
+        half = (image.shape[1] + 1) // 2, (image.shape[0] + 1) // 2
+        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
         from_image = _after_resize(matrix, sample.image.shape, image.shape)
     image = cv2.warpAffine(
         image,

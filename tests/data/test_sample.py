@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from one_hand import one_hand
@@ -27,6 +29,16 @@ def test_the_image_moves_with_the_labels(scale):
     # The white patch spans its own ignore box; bilinear edges blur by about a pixel.
     middle = [box[[0, 2]].mean(), box[[1, 3]].mean()]
     np.testing.assert_allclose([xs.mean(), ys.mean()], middle, atol=0.6)
+
+
+def test_images_of_odd_sides_move_with_the_labels_too():
+    # A ramp of one grey level a pixel: what is read at a place is that place.
+    ramp = np.broadcast_to(np.arange(231, dtype=np.uint8)[None, :, None], (173, 231, 3))
+    sample = replace(one_hand(), image=np.ascontiguousarray(ramp))
+    moved = warp(sample, Similarity(0.2, 0.0, (3.0, 2.0)), 60)
+    columns = np.arange(6, 44)
+    # Five pixels in one, in whole levels: rounded at each of three steps.
+    np.testing.assert_allclose(moved.image[15, columns, 0], (columns - 3) / 0.2, atol=1.5)
 
 
 def test_hand_boxes_add_a_tenth_and_stay_inside():
