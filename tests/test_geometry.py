@@ -291,3 +291,25 @@ def test_nms_keeps_the_best_of_each_group():
     np.testing.assert_array_equal(g.nms(boxes, [0.6, 0.9, 0.8, 0.1], 0.5), [1, 2])
     np.testing.assert_array_equal(g.nms(boxes, [0.6, 0.9, 0.8, 0.1], 0.95), [1, 2, 0, 3])
     assert len(g.nms(np.zeros((0, 4)), [], 0.5)) == 0
+
+
+# -- cameras that look elsewhere ---------------------------------------------------------------
+
+
+@given(seeds)
+@drawn
+def test_the_turn_onto_the_axis_is_the_smallest_one(rng):
+    ray = np.append(rng.uniform(-2, 2, 2), 1.0)
+    turn = g.rotation_to_axis(ray)
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(turn) == pytest.approx(1.0)
+    np.testing.assert_allclose(turn @ ray, [0, 0, np.linalg.norm(ray)], atol=1e-12)
+    # It turns about what is perpendicular to both, by the angle between them.
+    axis = np.cross(ray, [0, 0, 1])
+    np.testing.assert_allclose(turn @ axis, axis, atol=1e-12)
+    cosine = 1 / np.linalg.norm(ray)
+    assert np.trace(turn) == pytest.approx(1 + 2 * cosine)
+
+
+def test_a_ray_on_the_axis_stays_there():
+    np.testing.assert_array_equal(g.rotation_to_axis(np.array([0.0, 0.0, 3.0])), np.eye(3))
