@@ -8,6 +8,8 @@ import numpy as np
 
 # So many blocks are mixed at a time: enough for a shuffle, few enough to keep open.
 WINDOW = 16
+# The length of sources that make a sample when it is asked for: nobody goes through them.
+ENDLESS = 1 << 30
 
 
 class ShuffledOrder:

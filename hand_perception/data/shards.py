@@ -133,7 +133,7 @@ class PackedSamples:
                 "it last, pack again"
             ) from error
         self._ends = np.cumsum(self.blocks)
-        self._members: dict[int, dict[str, tuple[int, int]]] = {}
+        self._places: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -141,15 +141,17 @@ class PackedSamples:
     def __getitem__(self, index: int) -> Sample:
         shard = int(np.searchsorted(self._ends, index, "right"))
         path = self.folder / f"shard-{shard:06d}.tar"
-        if shard not in self._members:
-            self._members[shard] = _members(path)
-        members = self._members[shard]
+        first = int(self._ends[shard]) - self.blocks[shard]
+        if shard not in self._places:
+            self._places[shard] = _places(path, first, self.blocks[shard])
         record = {}
-        for extension in (_IMAGE, _LABELS):
-            name = f"{index:09d}.{extension}"
-            if name not in members:
-                raise DataError(f"{path} has no {name}: it is cut short, copy it again")
-            offset, size = members[name]
+        for extension, (offset, size) in zip(
+            (_IMAGE, _LABELS), self._places[shard][index - first], strict=True
+        ):
+            if size < 0:
+                raise DataError(
+                    f"{path} lacks {index:09d}.{extension}: it is cut short, copy it again"
+                )
             with path.open("rb") as file:
                 file.seek(offset)
                 record[extension] = file.read(size)
@@ -159,15 +161,21 @@ class PackedSamples:
             raise DataError(f"{path}, sample {index}: {error}") from error
 
 
-def _members(path: Path) -> dict[str, tuple[int, int]]:
-    """Where each file of a tar lies; of one that is cut short, those before the cut."""
-    found = {}
+def _places(path: Path, first: int, count: int) -> np.ndarray:
+    """[count, 2, 2] int64: where the picture and the labels of each sample lie in a tar, offset and
+    size; a size of -1 marks what is not there, as behind the cut of a tar that is cut short.
+    """
+    found = np.full((count, 2, 2), -1, np.int64)
     try:
         size = path.stat().st_size
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                if member.offset_data + member.size <= size:
-                    found[member.name] = (member.offset_data, member.size)
+                key, _, extension = member.name.partition(".")
+                row = int(key) - first if key.isdecimal() else -1
+                known = extension in (_IMAGE, _LABELS) and 0 <= row < count
+                if known and member.offset_data + member.size <= size:
+                    place = (member.offset_data, member.size)
+                    found[row, (_IMAGE, _LABELS).index(extension)] = place
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}): copy it again") from error
     except tarfile.TarError:

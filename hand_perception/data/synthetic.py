@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hand_perception.data.order import ENDLESS
 from hand_perception.data.sample import HandLabels, Sample, hand_boxes
 from hand_perception.hands import MIDDLE_MCP, Camera
 from hand_perception.synthesis.dataset import SyntheticDataset
@@ -40,7 +41,7 @@ class RenderedSamples:
         self._renderer: Renderer | None = None
 
     def __len__(self) -> int:
-        return 1 << 30
+        return ENDLESS
 
     def __getitem__(self, index: int) -> Sample:
         if self._renderer is None:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from hand_perception.data.order import ENDLESS
 from hand_perception.errors import DataError, TrainingError
 from hand_perception.training import checkpoint
 from hand_perception.training.batches import Source
@@ -147,7 +148,10 @@ class Trainer:
         named = [
             self.sources[n] for n, share in stage.sources.items() if n in self.sources and share
         ]
-        return math.ceil(sum(len(source) for source in named) / stage.batch_size)
+        samples = sum(len(source) for source in named)
+        if samples >= ENDLESS:
+            raise DataError(f"rendered hands have no end: count stage {stage.name!r} in steps")
+        return math.ceil(samples / stage.batch_size)
 
     def _batches(self, index: int, start: int, steps: int) -> Iterator[Any]:
         stage = self.config.stages[index]

@@ -247,6 +247,15 @@ def engine():
     return HandReconstructor.from_pretrained("handos_s", threads=1)
 
 
+def test_hands_come_in_the_given_boxes_in_their_order(engine):
+    image = np.full((200, 300, 3), 90, np.uint8)
+    boxes = np.array([[40.0, 50, 140, 170], [150, 20, 260, 120], [45, 50, 140, 170]])
+    hands = engine.in_boxes(image, boxes)
+    # Through the canvas in float32, in units of its 256 pixels.
+    np.testing.assert_allclose([hand.box for hand in hands], boxes, atol=1e-3)
+    assert engine.in_boxes(image, np.zeros((0, 4))) == []
+
+
 @pytest.mark.parametrize(
     "name, split, pictures",
     [

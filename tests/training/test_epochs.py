@@ -13,6 +13,7 @@ from models.tiny import TINY
 from one_hand import one_hand
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hand_perception.data.order import ENDLESS
 from hand_perception.errors import DataError
 from hand_perception.training import trainer as trainer_module
 from hand_perception.training.batches import BatchRecipe, StepBatches, collate
@@ -59,6 +60,11 @@ def test_a_broken_sample_is_reported_and_another_one_taken(tmp_path, caplog):
     assert "picture 2 is cut short" in caplog.text
     assert sum(source.asked[k] for k in range(6) if k != 2) == 12  # every image was replaced
     assert (tmp_path / "detector.safetensors").is_file()
+
+
+def test_rendered_hands_have_no_epochs(tmp_path):
+    with pytest.raises(DataError, match="in steps"):
+        train(tmp_path, Counted(ENDLESS), epochs=1)
 
 
 def test_a_set_of_broken_samples_is_an_error():

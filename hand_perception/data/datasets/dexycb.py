@@ -42,21 +42,27 @@ SERIALS = (
 )
 WIDTH, HEIGHT = 640, 480
 SEQUENCES_OF_A_SUBJECT = 100
-_ALL = range(10), range(8), lambda k: True
+_SUBJECTS, _CAMERAS = range(10), range(8)
+
+
+def _every(sequence: int) -> bool:
+    return True
+
+
 # Setup and split: subjects, cameras, and which of a subject's sequences.
 SETUPS = {
-    "s0_train": (range(10), range(8), lambda k: k % 5 != 4),
-    "s0_val": (range(2), range(8), lambda k: k % 5 == 4),
-    "s0_test": (range(2, 10), range(8), lambda k: k % 5 == 4),
-    "s1_train": ((0, 1, 2, 3, 4, 5, 9), *_ALL[1:]),
-    "s1_val": ((6,), *_ALL[1:]),
-    "s1_test": ((7, 8), *_ALL[1:]),
-    "s2_train": (_ALL[0], range(6), _ALL[2]),
-    "s2_val": (_ALL[0], (6,), _ALL[2]),
-    "s2_test": (_ALL[0], (7,), _ALL[2]),
-    "s3_train": (range(10), range(8), lambda k: k // 5 not in (3, 7, 11, 15, 19)),
-    "s3_val": (range(10), range(8), lambda k: k // 5 in (3, 19)),
-    "s3_test": (range(10), range(8), lambda k: k // 5 in (7, 11, 15)),
+    "s0_train": (_SUBJECTS, _CAMERAS, lambda k: k % 5 != 4),
+    "s0_val": (range(2), _CAMERAS, lambda k: k % 5 == 4),
+    "s0_test": (range(2, 10), _CAMERAS, lambda k: k % 5 == 4),
+    "s1_train": ((0, 1, 2, 3, 4, 5, 9), _CAMERAS, _every),
+    "s1_val": ((6,), _CAMERAS, _every),
+    "s1_test": ((7, 8), _CAMERAS, _every),
+    "s2_train": (_SUBJECTS, range(6), _every),
+    "s2_val": (_SUBJECTS, (6,), _every),
+    "s2_test": (_SUBJECTS, (7,), _every),
+    "s3_train": (_SUBJECTS, _CAMERAS, lambda k: k // 5 not in (3, 7, 11, 15, 19)),
+    "s3_val": (_SUBJECTS, _CAMERAS, lambda k: k // 5 in (3, 19)),
+    "s3_test": (_SUBJECTS, _CAMERAS, lambda k: k // 5 in (7, 11, 15)),
 }
 SPLITS = {"train": "s0_train", "test": "s0_test", **{setup: setup for setup in SETUPS}}
 
@@ -93,6 +99,7 @@ class DexYCB:
                     self._sequences.append((f"{subject}/{folder}", meta))
                     frames.append(len(self._serials) * int(meta["num_frames"]))
         self._ends = np.cumsum(frames)
+        self._shapes: dict[str, np.ndarray] = {}
 
     def _camera(self, serial: str) -> Camera:
         name = f"{serial}_{WIDTH}x{HEIGHT}.yml"
@@ -125,7 +132,10 @@ class DexYCB:
         if self._mano is None:
             return None
         calibration = f"mano_{meta['mano_calib'][0]}"
-        shape = np.array(self._release.yaml("calibration", calibration, "mano.yml")["betas"])
+        if calibration not in self._shapes:
+            betas = self._release.yaml("calibration", calibration, "mano.yml")["betas"]
+            self._shapes[calibration] = np.array(betas)
         fingers = fingers_from_components(self._mano, pose[3:48].astype(np.float64), side)
         full = np.concatenate([pose[:3], fingers])
+        shape = self._shapes[calibration]
         return mesh_of_parameters(self._mano, full, shape, pose[48:51], side, joints)
