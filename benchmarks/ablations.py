@@ -3,8 +3,8 @@
     python benchmarks/ablations.py --detector checkpoints/handos_s.safetensors [--rows mask=a ...]
 
 Every row trains a small decoder from nothing over the same frozen detector, on the same images in
-the same order, and is tested on others or, with --by-heart, on the same. Prints a table in Markdown: PCK@0.1 of 2D and of projected
-joints in boxes (Table 7's first columns) and PA-MPVPE in millimetres.
+the same order, and is tested on others or, with --by-heart, on the same. Prints a Markdown table:
+PCK@0.1 of 2D and of projected joints (Table 7's first columns) and PA-MPVPE in millimetres.
 """
 
 from __future__ import annotations

@@ -1,18 +1,23 @@
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from models.tiny import tiny_model
 from models.tiny_detectors import PRETRAINED, tiny_config, tiny_pretrained
 
 from hand_perception.errors import ModelError
+from hand_perception.models.detectors.build import PRETRAINED as SHIPPED_KINDS
 from hand_perception.models.detectors.build import build_detector
 from hand_perception.models.detectors.config import PretrainedDetectorConfig
 from hand_perception.models.detectors.export_forms import constant_linspace, gather_sample
 from hand_perception.models.handos.config import HandOSConfig
 
 transformers = pytest.importorskip("transformers", reason="needs transformers")
+
+MODELS = Path(__file__).parents[2] / "config" / "models"
 
 
 @pytest.fixture(scope="module", params=["ours", *PRETRAINED])
@@ -102,6 +107,18 @@ def test_missing_weights_say_how_to_get_them():
 def test_unknown_detectors_are_named():
     with pytest.raises(ModelError, match="use one of"):
         build_detector(PretrainedDetectorConfig("yolo"))
+
+
+@pytest.mark.parametrize("path", sorted(MODELS.glob("handos*.yaml")), ids=lambda p: p.stem)
+def test_shipped_models_name_a_detector_that_there_is(path):
+    values = yaml.safe_load(path.read_text())
+    assert values.pop("network") == "handos" and values["name"] == path.stem
+    config = HandOSConfig.from_dict(values)
+    kind = getattr(config.detector, "kind", "ours")
+    assert kind in ("ours", *SHIPPED_KINDS)
+    if kind != "ours" and not Path(config.detector.weights).exists():
+        with pytest.raises(ModelError, match="no weights of"):
+            build_detector(config.detector)
 
 
 def test_a_configuration_survives_its_dictionary():
