@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import hand_perception
 from hand_perception.bags.journal import Journal, JournaledReconstructor
-from hand_perception.bags.reader import BagRecording, Record, Recording
+from hand_perception.bags.reader import IMAGE, BagRecording, Record, Recording, Topic
 from hand_perception.bags.topics import CameraTopics, choose_topics, named_topic
 from hand_perception.bags.transport import RecordingTransport
 from hand_perception.bags.video import SUFFIXES, VideoRecording
@@ -89,9 +89,7 @@ def process(
         raise DataError(f"{output} exists: choose another output, or remove it")
     recording = open_recording(path, settings)
     camera = choose_topics(recording.topics, settings.image, settings.info)
-    parameters = _parameters_for(settings.parameters, camera)
-    if parameters.depth_topic:
-        named_topic(recording.topics, parameters.depth_topic, "depth")
+    parameters = _parameters_for(settings.parameters, camera, recording)
     reconstructor = load(parameters)
     partial = output.with_name(f"{output.name}.partial")
     unfinished = partial / output.name
@@ -118,13 +116,19 @@ def process(
     return Summary(job.images, known, job.failed, job.hands, time.monotonic() - started)
 
 
-def _parameters_for(parameters: NodeParameters, camera: CameraTopics) -> NodeParameters:
-    name = camera.image.name
+def _parameters_for(
+    parameters: NodeParameters, camera: CameraTopics, recording: Recording
+) -> NodeParameters:
+    name, depth = camera.image.name, parameters.depth_topic
+    if depth:
+        images = [topic for topic in recording.topics if topic.type_name == IMAGE]
+        depth = named_topic(images, depth, "depth").name
     return parameters.changed(
         {
             "image_topic": name.removesuffix("/compressed") if camera.compressed else name,
             "compressed": camera.compressed,
             "camera_info_topic": camera.info.name if camera.info else "camera_info",
+            "depth_topic": depth,
             "cameras": (),
             "detect_every": 1,  # for speed only
             "lazy": False,
@@ -232,20 +236,22 @@ class _Job:
     def _tell_camera(self) -> None:
         """The first CameraInfo may have been recorded after the first image."""
         if self._camera.info is not None:
-            first = next(self._recording.records([self._camera.info]), None)
-            if first is not None:
-                self._hand_over(first)
+            self._hand_over(self._first(self._camera.info))
         elif self._intrinsics is not None:
             self._node.cameras[0].on_info(self._given_camera_info())
 
     def _given_camera_info(self) -> Any:
         """Of the intrinsics that the user gave, and of the first image's size and frame."""
-        first = next(self._recording.records([self._camera.image]))
+        first = self._first(self._camera.image)
         message = _STORE.deserialize_cdr(first.cdr, first.topic.type_name)
         read = image_from_compressed if self._camera.compressed else image_from_message
         height, width = read(message).shape[:2]
         camera = Camera(*self._intrinsics, width, height)
         return camera_info_message(_TYPES, message.header, camera)
+
+    def _first(self, topic: Topic) -> Record:
+        with closing(self._recording.records([topic])) as records:
+            return next(records)
 
     def _feed(self, record: Record) -> None:
         if record.topic.name in self._callbacks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ class Recording(Protocol):
     @property
     def files(self) -> list[Path]: ...
 
-    def records(self, topics: list[Topic] | None = None) -> Iterator[Record]:
+    def records(self, topics: list[Topic] | None = None) -> Generator[Record, None, None]:
         """In the order of recording; only those of some topics if given. Raises DataError."""
         ...
 
@@ -83,7 +83,7 @@ class BagRecording:
     def _is_folder(self) -> bool:
         return self.path.is_dir()
 
-    def records(self, topics: list[Topic] | None = None) -> Iterator[Record]:
+    def records(self, topics: list[Topic] | None = None) -> Generator[Record, None, None]:
         wanted = {(t.name, t.type_name): t for t in (self.topics if topics is None else topics)}
         with self._errors_named():
             self._reader.open()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class VideoRecording:
         self._source = Source(str(path))
         self._intrinsics = intrinsics
         next(self._source.pictures())  # said now if it cannot be read
-        count = self._source.length or 0
+        count = self._source.length or 1  # some files do not tell; this one has a first picture
         self._image = Topic("/image/compressed", COMPRESSED_IMAGE, count)
         self._info = Topic("/camera_info", CAMERA_INFO, count)
         self.topics = [self._image] if intrinsics is None else [self._info, self._image]
@@ -48,7 +48,7 @@ class VideoRecording:
     def files(self) -> list[Path]:
         return [self.path]
 
-    def records(self, topics: list[Topic] | None = None) -> Iterator[Record]:
+    def records(self, topics: list[Topic] | None = None) -> Generator[Record, None, None]:
         wanted = self.topics if topics is None else topics
         start_ns = self.path.stat().st_mtime_ns
         period_ns = 1e9 / (self._source.rate or 30.0)
