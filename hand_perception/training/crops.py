@@ -6,6 +6,7 @@ turn into that camera's axes, so that a hand at the image's border is learnt lik
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,9 +15,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hand_perception.data.sample import Sample, Similarity, hand_boxes, warp
+from hand_perception.errors import DataError, ImageError
 from hand_perception.geometry import box_iou, rotation_to_axis
 from hand_perception.training.augmentation import recolour
 from hand_perception.training.batches import Source
+
+_log = logging.getLogger(__name__)
 
 VIEWS = 2
 # Hands smaller than this are blots.
@@ -25,6 +29,8 @@ MIN_BOX_PIXELS = 12
 CENTRE_JITTER, SCALE_JITTER = 0.06, 0.10
 # An empty place overlaps no hand more than this.
 EMPTY_IOU = 0.05
+# So many draws in a row that show nothing are a broken data set.
+MOST_FRUITLESS = 200
 
 
 @dataclass
@@ -70,7 +76,11 @@ class CropRecipe:
 
 
 class CropBatches(Dataset):
-    """``CropBatches(...)[step]`` is the batch of that step: batch_size crops."""
+    """``CropBatches(...)[step]`` is the batch of that step: batch_size crops.
+
+    A sample that cannot be read is reported and another one taken. Raises DataError when as many as
+    MOST_FRUITLESS in a row give nothing.
+    """
 
     def __init__(self, sources: list[Source], recipe: CropRecipe, seed: int) -> None:
         self.sources, self.recipe, self.seed = sources, recipe, seed
@@ -79,9 +89,22 @@ class CropBatches(Dataset):
         rng = np.random.default_rng((self.seed, step))
         share = np.array(self.recipe.weights) / sum(self.recipe.weights)
         crops: list[dict[str, np.ndarray]] = []
+        fruitless = 0
         while len(crops) < self.recipe.batch_size:
             source = self.sources[rng.choice(len(share), p=share)]
-            crops += draw(source[int(rng.integers(len(source)))], self.recipe, rng)
+            index = int(rng.integers(len(source)))
+            try:
+                drawn = draw(source[index], self.recipe, rng)
+            except (DataError, ImageError) as unreadable:
+                _log.warning("sample %d skipped: %s", index, unreadable)
+                drawn = []
+            crops += drawn
+            fruitless = 0 if drawn else fruitless + 1
+            if fruitless == MOST_FRUITLESS:
+                raise DataError(
+                    f"{fruitless} samples in a row show neither a hand of {MIN_BOX_PIXELS} pixels "
+                    "nor a place surely without: look at the labels of the stage's sources"
+                )
         columns = {key: np.stack([crop[key] for crop in crops]) for key in crops[0]}
         return CropBatch(**{key: torch.from_numpy(value) for key, value in columns.items()})
 
