@@ -2,9 +2,10 @@
 
 A network knows a hand's shape and where it is in the picture, but its distance only as well as its
 size. A depth image knows the distance of each pixel, but not which pixels are hand. So the mesh is
-drawn into the picture, and the one distance is sought at which most of its visible surface agrees
+drawn into the picture, and the one distance is sought at which much of its visible surface agrees
 with what was measured there: an object in front, the table behind and holes disagree each in their
-own way, while the hand's own surface agrees everywhere at once.
+own way, while the hand's own surface agrees everywhere at once. Within the hand's outline nothing
+is seen but the hand and what is in front of it, so of two such distances the farther is the hand's.
 
 By default the hand is scaled about the camera's centre, which moves it along its viewing ray and
 keeps its projection: where the network took a child's hand for a far adult's, that is the truth.
@@ -45,7 +46,11 @@ _SURFACE_M, _SENSOR = 0.006, 0.01
 _BIN_M = 0.003
 # Evidence: surface that agrees, in samples, in square metres, and as a share of what was measured.
 _MIN_SAMPLES, _MIN_AREA_M2, _MIN_SHARE = 30, 3e-4, 0.3
-# A second distance as good as this, so many metres away, leaves the choice open.
+# Within a hand's outline there is the hand or something in front of it: of distances at least this
+# good, compared with the best, the farthest is the hand's.
+_BEHIND = 0.6
+# The outline of a hand at a wrong distance holds background too: a second distance as good as this,
+# so many metres away, leaves the choice open.
 _RIVAL, _RIVAL_M = 0.85, 0.04
 # Errors of a mesh are alike over a finger's width.
 _PATCH_M2 = 0.02**2
@@ -326,7 +331,7 @@ def _agree(
             return None
     if narrow:  # the right surface is found, what is left is its rim
         least, most = max(least, 0.9), min(most, 1.1)
-    start = _mode(shifts, middle, (least - 1) * middle, (most - 1) * middle)
+    start = _mode(shifts, middle, (least - 1) * middle, (most - 1) * middle, not keep_size)
     if start is None:
         return None
     width = np.hypot(_SURFACE_M, _SENSOR * (middle + start))
@@ -343,9 +348,13 @@ def _agree(
     return _Agreement(shift, 1 + shift / middle, std)
 
 
-def _mode(shifts: np.ndarray, middle: float, least: float, most: float) -> float | None:
+def _mode(
+    shifts: np.ndarray, middle: float, least: float, most: float, outlined: bool
+) -> float | None:
     """The densest shift, [N] metres, by a kernel as wide as depths agree; None when another one
-    far off is about as dense."""
+    far off is about as dense. outlined: the samples lie within the hand's own outline, so that the
+    farthest of dense shifts is meant.
+    """
     count = max(int(np.ceil((most - least) / _BIN_M)), 1)
     density, edges = np.histogram(shifts, count, (least, most))
     centres = (edges[1:] + edges[:-1]) / 2
@@ -359,8 +368,10 @@ def _mode(shifts: np.ndarray, middle: float, least: float, most: float) -> float
     best = int(score.argmax())
     if density.sum() == 0 or score[best] <= 0:
         return None
-    elsewhere = score[np.abs(centres - centres[best]) > _RIVAL_M]
-    if elsewhere.max(initial=0.0) > _RIVAL * score[best]:
+    if outlined:
+        peaks = score >= np.maximum(np.append(0, score[:-1]), np.append(score[1:], 0))
+        best = int(np.flatnonzero(peaks & (score >= _BEHIND * score[best]))[-1])
+    elif score[np.abs(centres - centres[best]) > _RIVAL_M].max(initial=0) > _RIVAL * score[best]:
         return None
     return float(centres[best])
 
