@@ -103,6 +103,8 @@ def drive(
                     header=message.header,
                     name=robot.names,
                     position=angles,
+                    velocity=np.zeros(0),
+                    effort=np.zeros(0),
                 )
                 publisher.publish(state)
                 show(angles)
