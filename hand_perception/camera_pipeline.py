@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 from hand_perception import messages
+from hand_perception.camera_watch import CameraWatch
 from hand_perception.complaints import Complaints
-from hand_perception.depth import (
-    HandLength,
-    HandLengthEstimator,
-    refine_with_depth,
-    scale_to_hand_length,
-)
 from hand_perception.depth_matching import DepthMatcher
 from hand_perception.errors import CameraError, HandPerceptionError
 from hand_perception.following import FollowingReconstructor
@@ -25,16 +19,16 @@ from hand_perception.frames import (
     image_from_compressed,
     image_from_message,
 )
-from hand_perception.hands import Camera, Hand, Reconstruction
+from hand_perception.hands import Camera, Reconstruction
 from hand_perception.messages import MessageTypes, Status
 from hand_perception.parameters import NodeParameters
+from hand_perception.placing import HandPlacer
 from hand_perception.publishing import HandPublisher, Sink
 from hand_perception.runtime.gpu_memory import gpu_memory
 from hand_perception.snapshot import Snapshot
 from hand_perception.template import Template
 from hand_perception.topics import NODE_NAME, camera_inputs
 from hand_perception.tracking import HandTracker, TrackerParameters
-from hand_perception.uncertainty import monocular_covariance
 from hand_perception.worker import Frame, Picture, Reconstructor, Statistics, Worker
 
 # An image older than the last one by less than this came late over the network: it is passed
@@ -42,8 +36,6 @@ from hand_perception.worker import Frame, Picture, Reconstructor, Statistics, Wo
 _DISORDER_NS = 100_000_000
 # Nobody knows where a hand will be later than that, seconds.
 _FARTHEST_AHEAD = 1.0
-# A measurement of the hand's length gives up after so many seconds.
-MEASURING_PATIENCE = 10.0
 
 
 class ReconstructorWithTopology(Reconstructor, Protocol):
@@ -87,22 +79,22 @@ class CameraPipeline:
         self.publisher = HandPublisher(
             camera, parameters, self._types, sink, self._topology, complaints
         )
+        self.placer = HandPlacer(
+            self._topology,
+            parameters.hand_length_m,
+            lambda text: complaints.add(text, "hand length"),
+        )
         self._calibrations = Calibrations(parameters.rectified)
         self._assumed: str | None = None
         self._matcher = DepthMatcher(self._submit, parameters.depth_tolerance)
-        self._with_depth = 0
+        self._watch = CameraWatch(self._resolve(self.inputs.image.topic), self._log)
         self._last_stamp_ns: int | None = None
         self._time_jumps = self._late = 0
-        self._last_arrival: float | None = None
-        self._lost = False
-        self._estimator: HandLengthEstimator | None = None
-        self._measuring_since = 0.0
-        self._measured: HandLength | None = None
         self._stream = worker.stream(
             self._reconstruct(parameters),
             self._deliver,
             lambda frame, error: complaints.add(error),
-            refine=self._refine,
+            refine=self.placer,
             tracker=_tracker(parameters),
             score_threshold=parameters.score_threshold,
             max_rate=parameters.max_rate,
@@ -123,6 +115,7 @@ class CameraPipeline:
         self._stream.score_threshold = parameters.score_threshold
         self._stream.max_rate = parameters.max_rate
         self._matcher.tolerance_s = parameters.depth_tolerance
+        self.placer.hand_length_m = parameters.hand_length_m
 
     def _reconstruct(self, parameters: NodeParameters) -> Reconstructor:
         """The network, or what follows this camera's hands with it."""
@@ -149,7 +142,7 @@ class CameraPipeline:
 
     def on_image(self, message: Any) -> None:
         """Takes an Image or a CompressedImage, as the parameters say."""
-        self._last_arrival = time.monotonic()
+        self._watch.arrived()
         stamp_ns = messages.nanoseconds_of(message.header.stamp)
         if self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns:
             back_ns = self._last_stamp_ns - stamp_ns
@@ -204,30 +197,6 @@ class CameraPipeline:
 
     # -- in the worker's thread --------------------------------------------------------------
 
-    def _refine(self, frame: Frame, picture: Picture, hands: list[Hand]) -> list[Hand]:
-        """The hands at their measured distance or size, as far as either is known."""
-        self._with_depth += picture.depth is not None
-        estimator = self._estimator
-        # While the length is measured the one known so far must not take part.
-        length = 0.0 if estimator is not None else self._parameters.hand_length_m
-        out = [self._placed(hand, picture, length) for hand in hands]
-        if estimator is not None and picture.depth is not None:
-            for hand in out:
-                estimator.add(hand, frame.stamp_ns / 1e9)
-            self._measured = estimator.measurement()
-        return out
-
-    def _placed(self, hand: Hand, picture: Picture, length_m: float) -> Hand:
-        camera, topology = picture.camera, self._topology
-        if length_m:
-            hand = scale_to_hand_length(hand, length_m, camera, topology)
-        elif camera.metric and hand.position_covariance is None:
-            covariance = monocular_covariance(hand.keypoints3d, hand.keypoints2d, camera)
-            hand = replace(hand, position_covariance=covariance)
-        if picture.depth is None:
-            return hand
-        return refine_with_depth(hand, picture.depth, camera, topology, keep_size=length_m > 0)
-
     def _deliver(self, frame: Frame, picture: Picture, result: Reconstruction) -> None:
         self.last = Snapshot(frame.stamp_ns, frame.frame_id, picture, result)
         header = messages.header(self._types, frame.stamp_ns, frame.frame_id)
@@ -241,52 +210,15 @@ class CameraPipeline:
             header = messages.header(self._types, now_ns, frame.frame_id)
         self.publisher.publish(header, hands, picture.camera)
 
-    # -- the hand's length -------------------------------------------------------------------
-
-    def start_measuring(self) -> None:
-        self._measured = None
-        self._measuring_since = time.monotonic()
-        self._estimator = HandLengthEstimator(self._topology)
-
-    @property
-    def measuring(self) -> bool:
-        return self._estimator is not None
-
-    def measurement(self) -> HandLength | None:
-        """The length, once, when it is known; a measurement that lasts too long is given up."""
-        if self._estimator is None:
-            return None
-        overdue = time.monotonic() - self._measuring_since > MEASURING_PATIENCE
-        if self._measured is None and not overdue:
-            return None
-        self._estimator = None
-        if self._measured is None:
-            self._complaints.add(
-                f"no hand was measured within {MEASURING_PATIENCE:g} s: hold an open hand, palm or "
-                "back to the camera, where the depth image is whole",
-                "hand length",
-            )
-        return self._measured
-
     # -- health ------------------------------------------------------------------------------
 
     def tick(self, subscribed: bool) -> None:
         """Every tenth of a second or so. subscribed: whether images are asked for."""
         self._matcher.release_overdue()
-        if not subscribed:
-            # Nothing was to come; the camera is judged anew when it is listened to again.
-            self._last_arrival, self._lost = None, False
-            return
-        if self._last_arrival is None:
-            return
-        silence = time.monotonic() - self._last_arrival
-        lost = silence > self._parameters.camera_timeout
-        topic = self._resolve(self.inputs.image.topic)
-        if lost and not self._lost:
-            self._log.warning(f"no image on {topic} for {silence:.1f} s: is the camera running?")
-        elif self._lost and not lost:
-            self._log.info(f"images on {topic} are back")
-        self._lost = lost
+        if subscribed:
+            self._watch.check(self._parameters.camera_timeout)
+        else:
+            self._watch.rest()  # nothing was to come
 
     def statuses(self, resting: str | None) -> list[Status]:
         """Of input and inference. resting: why no image is asked for, if so."""
@@ -300,10 +232,7 @@ class CameraPipeline:
             level, text = "OK", resting
         elif statistics.received == 0:
             level, text = "WARN", f"no image on {image_topic} yet"
-        elif self._lost and self._last_arrival is not None:
-            silence = time.monotonic() - self._last_arrival
-            level, text = "ERROR", f"no image on {image_topic} for {silence:.1f} s"
-        error = self._complaints.recent()
+        error = self._complaints.recent() or self._watch.complaint()
         if error:
             level, text = "ERROR", error
         values = {
@@ -315,7 +244,7 @@ class CameraPipeline:
             "failed": statistics.failed,
             "dropped (newer image came)": statistics.dropped,
             "skipped (max_rate)": statistics.skipped,
-            "with depth": self._with_depth,
+            "with depth": self.placer.images_with_depth,
             "late (older than the last)": self._late,
             "jumps back in time": self._time_jumps,
             "age at start (ms)": statistics.input_age_ms,

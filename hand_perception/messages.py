@@ -74,7 +74,7 @@ def _mesh(types: MessageTypes, hand: Hand) -> Any:
     return types.make(
         "hand_perception/msg/HandMesh",
         track_id=int(hand.track_id),
-        side=_side(hand),
+        side=side_number(hand),
         score=float(hand.score),
         side_confidence=float(hand.side_confidence),
         topology=hand.topology,
@@ -104,7 +104,7 @@ def _keypoints(types: MessageTypes, hand: Hand) -> Any:
     return types.make(
         "hand_perception/msg/HandKeypoints",
         track_id=int(hand.track_id),
-        side=_side(hand),
+        side=side_number(hand),
         score=float(hand.score),
         keypoints3d=_flat(hand.keypoints3d),
         keypoints2d=_flat(hand.keypoints2d),
@@ -154,104 +154,6 @@ def hands_of(meshes: Any, keypoints: Any) -> list[Hand]:
     return hands
 
 
-# Name, numpy type and PointField constant of each field of a point.
-_POINT_FIELDS = (
-    ("x", "<f4", "FLOAT32"),
-    ("y", "<f4", "FLOAT32"),
-    ("z", "<f4", "FLOAT32"),
-    ("side", "<u4", "UINT32"),
-    ("track_id", "<u4", "UINT32"),
-)
-_POINT = np.dtype([(name, kind) for name, kind, _ in _POINT_FIELDS])
-
-
-def point_cloud(types: MessageTypes, header: Any, hands: Sequence[Hand]) -> Any:
-    """sensor_msgs/PointCloud2: the vertices of all meshes, hand after hand.
-
-    Each point has x, y, z in metres, the side (as HandMesh's constants) and the track id.
-    """
-    points = np.zeros(sum(len(hand.vertices) for hand in hands), _POINT)
-    start = 0
-    for hand in hands:
-        part = points[start : start + len(hand.vertices)]
-        part["x"], part["y"], part["z"] = hand.vertices.T
-        part["side"], part["track_id"] = _side(hand), hand.track_id
-        start += len(part)
-    kind = types.find("sensor_msgs/msg/PointField")
-    return types.make(
-        "sensor_msgs/msg/PointCloud2",
-        header=header,
-        height=1,
-        width=len(points),
-        fields=[
-            kind(
-                name=name,
-                offset=_POINT.fields[name][1],
-                datatype=getattr(kind, constant),
-                count=1,
-            )
-            for name, _, constant in _POINT_FIELDS
-        ],
-        is_bigendian=False,
-        point_step=_POINT.itemsize,
-        row_step=points.nbytes,
-        data=types.sequence(points.view(np.uint8).reshape(-1)),
-        is_dense=True,
-    )
-
-
-def detections(types: MessageTypes, header: Any, hands: Sequence[Hand]) -> Any:
-    """vision_msgs/Detection2DArray: boxes in pixels, class left_hand or right_hand, and the wrist's
-    pose. The id is the track's."""
-    make = types.make
-    return make(
-        "vision_msgs/msg/Detection2DArray",
-        header=header,
-        detections=[
-            make(
-                "vision_msgs/msg/Detection2D",
-                header=header,
-                results=[
-                    make(
-                        "vision_msgs/msg/ObjectHypothesisWithPose",
-                        hypothesis=make(
-                            "vision_msgs/msg/ObjectHypothesis",
-                            class_id=f"{hand.side.value}_hand",
-                            score=float(hand.score),
-                        ),
-                        pose=_pose_with_covariance(types, hand),
-                    )
-                ],
-                bbox=_bounding_box(types, hand.box),
-                id=str(hand.track_id),
-            )
-            for hand in hands
-        ],
-    )
-
-
-def _pose_with_covariance(types: MessageTypes, hand: Hand) -> Any:
-    covariance = np.zeros((6, 6))
-    if hand.position_covariance is not None:
-        covariance[:3, :3] = hand.position_covariance
-    return types.make(
-        "geometry_msgs/msg/PoseWithCovariance",
-        pose=pose_message(types, hand.wrist),
-        covariance=covariance.reshape(-1),
-    )
-
-
-def _bounding_box(types: MessageTypes, box: np.ndarray) -> Any:
-    x0, y0, x1, y1 = (float(value) for value in box)
-    centre = types.make("vision_msgs/msg/Point2D", x=(x0 + x1) / 2, y=(y0 + y1) / 2)
-    return types.make(
-        "vision_msgs/msg/BoundingBox2D",
-        center=types.make("vision_msgs/msg/Pose2D", position=centre, theta=0.0),
-        size_x=x1 - x0,
-        size_y=y1 - y0,
-    )
-
-
 def first_of_each_side(hands: Sequence[Hand]) -> dict[Side, Hand]:
     """Each side's longest tracked hand (the lowest id): what TF calls left_hand or right_hand."""
     found = {}
@@ -262,8 +164,9 @@ def first_of_each_side(hands: Sequence[Hand]) -> dict[Side, Hand]:
     return found
 
 
-def _side(hand: Hand) -> int:
-    return 0 if hand.side is Side.LEFT else 1  # HandMesh.LEFT, HandMesh.RIGHT
+def side_number(hand: Hand) -> int:
+    """HandMesh.LEFT or HandMesh.RIGHT."""
+    return 0 if hand.side is Side.LEFT else 1
 
 
 def _flat(values: Any, dtype: Any = np.float32) -> np.ndarray:
@@ -352,13 +255,6 @@ def pose_message(types: MessageTypes, pose: Pose) -> Any:
         "geometry_msgs/msg/Pose",
         position=xyz_message(types, "Point", pose.translation),
         orientation=_quaternion(types, pose),
-    )
-
-
-def pose_stamped(types: MessageTypes, header: Any, pose: Pose) -> Any:
-    """geometry_msgs/PoseStamped."""
-    return types.make(
-        "geometry_msgs/msg/PoseStamped", header=header, pose=pose_message(types, pose)
     )
 
 

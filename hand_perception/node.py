@@ -151,7 +151,7 @@ class HandNode:
     def _reason_to_rest(self, camera: CameraPipeline) -> str | None:
         if self._paused:
             return "paused"
-        listened = camera.measuring or camera.publisher.has_listener()
+        listened = camera.placer.measuring or camera.publisher.has_listener()
         return "at rest: nobody listens" if self._parameters.lazy and not listened else None
 
     def _listen(self, camera: CameraPipeline) -> None:
@@ -202,11 +202,11 @@ class HandNode:
         if not with_depth:
             return False, "the hand's length is measured from depth images: set depth_topic"
         for camera in with_depth:
-            camera.start_measuring()
+            camera.placer.start_measuring()
         return True, "measuring: hold an open hand, palm or back to the camera, for a second"
 
     def _take_measurement(self, camera: CameraPipeline) -> None:
-        found = camera.measurement()
+        found = camera.placer.measurement()
         if found is not None:
             self._log.info(
                 f"hand_length_m: {found.metres:.3f} from {found.count} hands, spread "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from hand_perception import messages
+from hand_perception import interop_messages, messages
 from hand_perception.articulation import Articulation, articulate, joint_axes
 from hand_perception.articulation_messages import joint_state
 from hand_perception.complaints import Complaints
@@ -100,9 +100,9 @@ class HandPublisher:
             if articulations:
                 self._publish(JOINT_STATES, joint_state(types, header, articulations))
         if self._wanted(POINTS):
-            self._publish(POINTS, messages.point_cloud(types, header, hands))
+            self._publish(POINTS, interop_messages.point_cloud(types, header, hands))
         if self._wanted(DETECTIONS):
-            self._publish(DETECTIONS, messages.detections(types, header, hands))
+            self._publish(DETECTIONS, interop_messages.detections(types, header, hands))
 
     def _publish_poses(self, header: Any, hands: Sequence[Hand]) -> None:
         if self.parameters.publish_tf:
@@ -116,7 +116,7 @@ class HandPublisher:
             self._publish(TF, messages.tf_message(self._types, transforms))
         for side, hand in messages.first_of_each_side(hands).items():
             if self._wanted(_WRISTS[side]):
-                message = messages.pose_stamped(self._types, header, hand.wrist)
+                message = interop_messages.pose_stamped(self._types, header, hand.wrist)
                 self._publish(_WRISTS[side], message)
 
     def _finger_transforms(
