@@ -20,6 +20,9 @@ from hand_perception.template import Template
 PARTS = ("palm", *FINGERS)
 # Faces longer than this share of the picture are none of a hand's, and would cost the most.
 _LONGEST = 0.25
+# Triangles of less than half this many square pixels have no inside: the slope of their depth would
+# drown all other gradients.
+_EDGE_ON = 1e-3
 # Depths are clamped here, in the mesh's unit, to keep exponentials finite.
 _DEEPEST = 3.0
 
@@ -136,9 +139,9 @@ def _distance_and_depth(corners: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]
     # Twice the areas of the triangles between the pixel and each edge.
     area = along[..., 0] * to_pixel[..., 1] - along[..., 1] * to_pixel[..., 0]
     whole = area.sum(1)
-    inside = ((area >= 0).all(1) | (area <= 0).all(1)) & (whole != 0)
+    inside = ((area >= 0).all(1) | (area <= 0).all(1)) & (whole.abs() > _EDGE_ON)
     # The area at an edge weighs the corner across from it.
-    weights = area.roll(-1, 1) / torch.where(whole == 0, 1.0, whole)[:, None]
+    weights = area.roll(-1, 1) / torch.where(inside, whole, 1.0)[:, None]
     step = (to_pixel * along).sum(-1) / along.square().sum(-1).clamp(min=1e-12)
     step = step.clamp(0, 1)
     squared = (to_pixel - step[..., None] * along).square().sum(-1)

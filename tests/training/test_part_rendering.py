@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from hand_perception.template import load_template
-from hand_perception.training.part_rendering import PARTS, PartPainter, face_parts, part_map
+from hand_perception.training.part_rendering import (
+    PARTS,
+    PartPainter,
+    _distance_and_depth,
+    face_parts,
+    part_map,
+)
 
 SIZE = 32
 
@@ -184,6 +190,16 @@ def test_meshes_outside_on_one_spot_and_torn_leave_gradients_finite():
     paint.square().sum().backward()
     assert float(paint[0].detach().abs().max()) == 0
     assert torch.isfinite(paint).all() and torch.isfinite(meshes.grad).all()
+
+
+def test_a_triangle_seen_edge_on_does_not_drown_the_others():
+    # A hundred-thousandth of a pixel wide around the pixel, a unit deep across that width.
+    corners = torch.tensor([[[-1e-5, -1, 0], [1e-5, -1, 1], [0, 1, 0.5]]]).requires_grad_()
+    squared, depth = _distance_and_depth(corners, torch.zeros(1, 2))
+    depth.sum().backward()
+    assert float(squared.detach()) < 1e-9 and 0 <= float(depth.detach()) <= 1
+    # Along its edges the depth changes by half a unit in two pixels; across by 5e4 a pixel.
+    assert float(corners.grad[..., :2].abs().max()) <= 0.25
 
 
 @pytest.mark.gpu
