@@ -126,6 +126,12 @@ def acceleration_error(predicted: np.ndarray, true: np.ndarray) -> float:
     return mean(lengths[np.isfinite(lengths)])
 
 
+def acceleration(keypoints: np.ndarray) -> float:
+    """Mean length of the joints' second differences over time: MobRecon's Acc (4.2), per frame
+    squared, in the unit of keypoints [T, N, D], NaN where there is no hand."""
+    return jitter(keypoints, np.ones(len(keypoints)))
+
+
 def jitter(keypoints: np.ndarray, sizes: np.ndarray) -> float:
     """Mean length of the joints' second differences over time, over the box's size.
 

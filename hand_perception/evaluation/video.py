@@ -7,6 +7,7 @@ Two rows a video, at score >= 0.5. "frame by frame" has ids but neither held sid
   frames with a hand that the longest id covers. The rest is about the longest id:
 - jitter 2D: mean length of the joints' second differences from frame to frame, over the longer side
   of the box; jitter 3D in millimetres, relative to the wrist. Zero for steady motion.
+- acc 2D: the same as jitter 2D in pixels. It and jitter 3D are MobRecon's Acc, per frame squared.
 - side flips: changes of side per 100 of its frames.
 - labels: the same jitter of the joints that NAME.full.json holds (see PCK), for comparison.
 - PCK@0.1: where NAME.full.json, with the joints of each frame in pixels, lies beside NAME.*: share
@@ -25,7 +26,13 @@ import numpy as np
 from tqdm import tqdm
 
 from hand_perception.errors import DataError
-from hand_perception.evaluation.metrics import jitter, mean, normalised_errors, pck
+from hand_perception.evaluation.metrics import (
+    acceleration,
+    jitter,
+    mean,
+    normalised_errors,
+    pck,
+)
 from hand_perception.hands import NUM_KEYPOINTS, WRIST, Camera, Hand, Reconstruction
 from hand_perception.tracking import HandTracker, TrackerParameters
 
@@ -129,7 +136,8 @@ def summary(frames: Frames, truth: np.ndarray | None = None) -> dict[str, float]
         "ids": len(tracks),
         "longest": len(longest) / max(sum(seen), 1),
         "jitter 2D": jitter(pixels, sizes),
-        "jitter 3D": 1000 * jitter(metres, np.ones(len(frames))),
+        "jitter 3D": 1000 * acceleration(metres),
+        "acc 2D": acceleration(pixels),
         "side flips": 100 * flips / len(sides) if sides else float("nan"),
         "PCK@0.1": float("nan"),
     }

@@ -10,6 +10,7 @@ from open_hand import make_hand
 
 from hand_perception.errors import DataError
 from hand_perception.evaluation import video
+from hand_perception.evaluation.metrics import acceleration
 from hand_perception.hands import Reconstruction, Side
 from hand_perception.tracking import reflected
 
@@ -32,6 +33,24 @@ def test_shaking_in_depth_is_3d_jitter_only_within_the_hand():
     frames = [[tracked(1, (0, 0, 0.6 + 0.01 * (k % 2)))] for k in range(8)]
     row = video.summary(frames)
     assert row["jitter 3D"] == pytest.approx(0, abs=1e-3) and row["jitter 2D"] > 0
+
+
+def test_acceleration_is_in_pixels_and_millimetres_per_frame_squared():
+    # Along x = k^2 px a frame each second difference is two, along a line none.
+    steps = np.arange(8)
+    path = np.zeros((8, 21, 2))
+    path[..., 0], path[..., 1] = (steps**2)[:, None], 5 * steps[:, None]
+    assert acceleration(path) == pytest.approx(2.0)
+    frames = [[tracked(1)] for _ in steps]
+    for k, (hand,) in enumerate(frames):
+        hand.keypoints2d = (hand.keypoints2d + path[k]).astype(np.float32)
+        hand.keypoints3d = hand.keypoints3d.copy()
+        hand.keypoints3d[1:, 2] += 0.001 * k**2
+    row = video.summary(frames)
+    # Pixels of some hundreds in float32, differenced twice; millimetres of 0.7 m likewise. The
+    # wrist, one of 21 joints, is the origin.
+    assert row["acc 2D"] == pytest.approx(2.0, abs=1e-3)
+    assert row["jitter 3D"] == pytest.approx(2.0 * 20 / 21, abs=1e-3)
 
 
 def test_side_flips_are_per_100_frames():
