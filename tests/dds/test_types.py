@@ -14,7 +14,7 @@ HASHES = {
         "b3dfd68ff46c9d56c80fd3bd4ed22c7a4ddce8c8348f2f59c299e73118e7e275"
     ),
     "hand_perception/msg/HandMeshArray": (
-        "02daf0e63eb72af34792010fe33c72ad4ab0961b49354d471870452fe4a63f6b"
+        "e6cd512503fc9a62410f9f6f7b92f9af6fdf81e20df0a853d6acc484dd6f24f3"
     ),
     "hand_perception/msg/HandKeypointsArray": (
         "2d713089454ffca8226e2d95c19cbff1312d179edc742ac82d02e3a9aa3704a7"
