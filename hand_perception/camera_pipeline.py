@@ -199,8 +199,7 @@ class CameraPipeline:
 
     def _deliver(self, frame: Frame, picture: Picture, result: Reconstruction) -> None:
         self.last = Snapshot(frame.stamp_ns, frame.frame_id, picture, result)
-        header = messages.header(self._types, frame.stamp_ns, frame.frame_id)
-        self.publisher.publish_overlay(header, result.hands, picture)
+        seen = header = messages.header(self._types, frame.stamp_ns, frame.frame_id)
         hands, tracker = result.hands, self._stream.tracker
         now_ns = self._now_ns()
         ahead_s = (now_ns - frame.stamp_ns) / 1e9
@@ -209,6 +208,7 @@ class CameraPipeline:
             hands = tracker.predict(ahead_s)
             header = messages.header(self._types, now_ns, frame.frame_id)
         self.publisher.publish(header, hands, picture.camera)
+        self.publisher.publish_overlay(seen, result.hands, picture)  # the slowest comes last
 
     # -- health ------------------------------------------------------------------------------
 
