@@ -90,5 +90,5 @@ def test_hands_come_out_of_the_whole_path(shipped):
 )
 def test_the_paper_s_configurations_export(changes, tmp_path):
     # Itself compares each output with torch and raises when they differ.
-    differences = export_crops(mobrecon(crop_size=64, **changes), tiny_model(), tmp_path, {})
+    differences = export_crops(mobrecon(**changes), tiny_model(), tmp_path, {})
     assert set(differences) == {"joints2d", "vertices", "presence", "right"}

@@ -1,4 +1,5 @@
-"""docs/handos.md names the code of each equation, table and figure: every name must exist."""
+"""docs/handos.md and docs/mobrecon.md name the code of each equation, table and figure: every name
+must exist."""
 
 import ast
 import re
@@ -10,6 +11,7 @@ import hand_perception
 
 PACKAGE = Path(hand_perception.__file__).parent
 DOC = (PACKAGE.parent / "docs" / "handos.md").read_text()
+MOBRECON = (PACKAGE.parent / "docs" / "mobrecon.md").read_text()
 # `path.py: name, name.name`
 NAMED = re.compile(r"`([\w/]+\.py): ([\w., ]+)`")
 
@@ -33,7 +35,7 @@ def test_names_are_found():
     assert names_in(source) == {"A", "b", "f", "C", "C.m"}
 
 
-@pytest.mark.parametrize("path, names", sorted(set(NAMED.findall(DOC))))
+@pytest.mark.parametrize("path, names", sorted(set(NAMED.findall(DOC + MOBRECON))))
 def test_what_the_paper_map_names_exists(path, names):
     missing = {n.strip() for n in names.split(",")} - names_in((PACKAGE / path).read_text())
     assert missing == set(), path
@@ -48,3 +50,11 @@ def test_what_the_paper_map_names_exists(path, names):
 def test_the_map_is_complete(part):
     table = DOC.split("## The map")[1].split("## ")[0]
     assert part in table
+
+
+@pytest.mark.parametrize(
+    "part",
+    [f"eq. {k}" for k in range(1, 11) if k != 8] + ["Table 1", "Table 2", "Table 3", "Fig. 4"],
+)
+def test_the_map_of_mobrecon_is_complete(part):
+    assert part in MOBRECON
