@@ -47,7 +47,7 @@ def fit(made: HandARObjective, kind: str, steps: int) -> tuple[dict, dict]:
     """The losses before and after some steps on one batch."""
     torch.set_num_threads(1)
     recipe = stage(kind)
-    batch, parts = batch_of(made, recipe), made.prepare(recipe)
+    batch, parts = batch_of(made, recipe, 2), made.prepare(recipe)
     optimiser = torch.optim.Adam([p for part in parts for p in part.parameters()], 2e-3)
     history = []
     for _ in range(steps):
@@ -82,14 +82,14 @@ def test_labels_lie_where_the_crop_shows_them():
 
 
 def test_a_few_steps_lower_every_loss_of_a_batch():
-    before, after = fit(objective(), "mesh", 25)
+    before, after = fit(objective(), "mesh", 20)
     assert before.keys() == {
         *("joints", "segmentation", "rough", "final", "space", "edge", "normal", "render"),
         *("side", "presence"),
     }
     for name in before.keys() - {"normal", "edge"}:
         assert after[name] < before[name], name
-    assert sum(after.values()) < sum(before.values()) * 2 / 3
+    assert sum(after.values()) < sum(before.values()) * 3 / 4
 
 
 def test_the_joint_stage_learns_alone():
