@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import numpy as np
 
-# More than any sum of costs: a pair is always better than none.
-_UNPAIRED = 1e9
+# More than any sum of costs.
+_FORBIDDEN = 1e9
 
 
-def cheapest_pairs(costs: np.ndarray) -> list[int]:
+def cheapest_pairs(costs: np.ndarray, alone: float) -> list[int]:
     """The column of each row of costs [N, M], or -1; each column at most once.
 
-    As many pairs of finite cost as there can be, and of these the cheapest together: the Hungarian
-    method by shortest augmenting paths (Kuhn 1955, Munkres 1957), O(N^2 (N + M)). Finite costs are
-    to be below 1e6 in absolute value.
+    The cheapest of all choices together, where a row without a column costs ``alone``: the
+    Hungarian method by shortest augmenting paths (Kuhn 1955, Munkres 1957), O(N^2 (N + M)). Finite
+    costs are to be below 1e6 in absolute value; infinite ones are never taken.
     """
     rows, real = costs.shape
     # A row's own empty partner keeps every row matched.
-    padded = np.concatenate([costs, np.full((rows, rows), _UNPAIRED)], axis=1)
-    padded = np.where(np.isfinite(padded), padded, 2 * _UNPAIRED)
+    padded = np.concatenate([costs, np.full((rows, rows), alone)], axis=1)
+    padded = np.where(np.isfinite(padded), padded, _FORBIDDEN)
     columns = real + rows
     row_price, column_price = np.zeros(rows), np.zeros(columns)
     owner = np.full(columns, -1)

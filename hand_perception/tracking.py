@@ -37,6 +37,11 @@ _PLACE, _SHAPE, _SIZE = 0.08, 0.06, 0.08
 _AGILITY = 3.0
 # A motion goes on for a while, and then nobody knows.
 _MOTION_S = 0.2
+# A hand after so long a gap, or so many box sizes from where it was expected, may be something
+# else: what was known before is kept until it has been seen so often.
+_DOUBT_S, _DOUBT, _CONFIRMED = 0.15, 0.3, 3
+# A hand that fits a track worse than this (see _Track.cost, best -20) begins a track of its own.
+_STRANGER = 20.0
 # What a frame's side is trusted at most: one in twenty is wrong, however sure the network is.
 _SIDE_TRUST = 0.95
 
@@ -108,7 +113,7 @@ class HandTracker:
             [[track.cost(hand, stamp_s) for track in self._tracks] for hand in hands]
         ).reshape(len(hands), len(self._tracks))
         assigned = []
-        for t in cheapest_pairs(costs):
+        for t in cheapest_pairs(costs, alone=_STRANGER):
             if t < 0:
                 self._last_id += 1
                 self._tracks.append(_Track(self._last_id, self._parameters))
@@ -134,6 +139,11 @@ def _joint_distance(hand: Hand, other: Hand) -> float:
     return float(np.linalg.norm(hand.keypoints2d - other.keypoints2d, axis=1).mean()) / _size(hand)
 
 
+def _shape(hand: Hand) -> np.ndarray:
+    """The joints about their middle, [21, 2] in sizes of the hand's box."""
+    return (hand.keypoints2d - hand.keypoints2d.mean(0)) / _size(hand)
+
+
 def _ray(hand: Hand) -> np.ndarray:
     """Of the wrist: x / z, y / z and the logarithm of z, [3]."""
     wrist = hand.keypoints3d[WRIST].astype(np.float64)
@@ -141,15 +151,37 @@ def _ray(hand: Hand) -> np.ndarray:
     return np.array([wrist[0] / z, wrist[1] / z, math.log(z)])
 
 
+@dataclass(frozen=True)
+class _Sighting:
+    """hand: an input, neither filtered nor reflected. middle, velocity: of its joints, [2] pixels
+    and pixels per second."""
+
+    hand: Hand
+    middle: np.ndarray
+    velocity: np.ndarray
+    stamp_s: float
+
+    def expected(self, stamp_s: float) -> np.ndarray:
+        """Where the joints' middle is by then, [2] pixels."""
+        return self.middle + self.velocity * _coasting(stamp_s - self.stamp_s)
+
+    def distance(self, hand: Hand, stamp_s: float) -> float:
+        """Of a hand from where it is expected, in box sizes."""
+        away = hand.keypoints2d.mean(0) - self.expected(stamp_s)
+        return float(np.linalg.norm(away)) / _size(self.hand)
+
+
 class _Track:
-    """One hand over time. ``hand`` is its last input, neither filtered nor reflected."""
+    """One hand over time."""
 
     def __init__(self, identity: int, parameters: TrackerParameters) -> None:
         self._identity = identity
         self._parameters = parameters
-        self._hand: Hand | None = None
+        self._last: _Sighting | None = None
+        self._earlier: _Sighting | None = None  # while the last one is in doubt
+        self._confirmations = 0
         self._right_odds = 0.0
-        self._since_s = self.stamp_s = -math.inf
+        self._since_s = -math.inf
         self._start_filters()
 
     def _start_filters(self) -> None:
@@ -157,6 +189,10 @@ class _Track:
         self._filters = [OneEuroFilter(p.min_cutoff_hz, p.beta) for _ in range(6)]
         self._middle = AlphaBetaFilter()  # of the joints, px
         self._place = AlphaBetaFilter()  # of the wrist, see _ray
+
+    @property
+    def stamp_s(self) -> float:
+        return -math.inf if self._last is None else self._last.stamp_s
 
     @property
     def remembered_until_s(self) -> float:
@@ -171,51 +207,64 @@ class _Track:
     def cost(self, hand: Hand, stamp_s: float) -> float:
         """Twice the negative logarithm of how likely this is the track's next hand, up to what is
         the same for all; inf beyond the gate."""
-        elapsed_s = stamp_s - self.stamp_s
-        size, middle = _size(self._hand), hand.keypoints2d.mean(0)
+        known = [sighting for sighting in (self._last, self._earlier) if sighting is not None]
+        return min(self._cost(sighting, hand, stamp_s) for sighting in known)
+
+    def _cost(self, last: _Sighting, hand: Hand, stamp_s: float) -> float:
+        elapsed_s = stamp_s - last.stamp_s
         strayed = _AGILITY * elapsed_s**2 / (elapsed_s + 0.15)
-        distance = float(np.linalg.norm(middle - self._expected(elapsed_s))) / size
+        distance = last.distance(hand, stamp_s)
         if distance > self._parameters.gate + 1.5 * strayed:
             return math.inf
-        other_side = hand.side is not self.side
-        against = min(abs(self._right_odds), _evidence(hand)) if other_side else 0.0
+        against = min(abs(self._right_odds), _evidence(hand)) if hand.side is not self.side else 0
         if elapsed_s > _AWAY_S and against >= _SURELY:
             return math.inf
         # What is not known for sure costs its width, or a track lost long ago would take all.
         place, shape, grown = _PLACE + strayed, _SHAPE + 0.3 * strayed, _SIZE + 0.3 * strayed
-        own = (self._hand.keypoints2d - self._hand.keypoints2d.mean(0)) / size
-        now = (hand.keypoints2d - middle) / _size(hand)
-        differing = float(np.linalg.norm(now - own, axis=1).mean())
-        growth = math.log(_size(hand) / size)
+        differing = float(np.linalg.norm(_shape(hand) - _shape(last.hand), axis=1).mean())
+        growth = math.log(_size(hand) / _size(last.hand))
         cost = (distance / place) ** 2 + (differing / shape) ** 2 + (growth / grown) ** 2
         cost += 4 * math.log(place) + 2 * math.log(shape) + 2 * math.log(grown)
         return cost + 2 * against
 
-    def _expected(self, elapsed_s: float) -> np.ndarray:
-        """Where the joints' middle is by now, [2] pixels."""
-        return self._middle.value + self._middle.velocity * _coasting(elapsed_s)
-
     def update(self, hand: Hand, stamp_s: float) -> Hand:
         elapsed_s = stamp_s - self.stamp_s
-        first = self._hand is None
-        if first:
+        if self._last is None:
             self._since_s = stamp_s
-        if not first and elapsed_s > _STALE_S:
-            self._start_filters()
-        self._hand, self.stamp_s = hand, stamp_s
+        else:
+            mistaken = self._weigh_doubt(hand, stamp_s)
+            if mistaken or elapsed_s > _STALE_S:
+                self._start_filters()
         before = self.side
         self._weigh_side(hand)
-        if self.side is not before and not first:
+        if self.side is not before and self._last is not None:
             # What was filtered so far is the other hand, inside out.
             self._start_filters()
         self._middle(hand.keypoints2d.mean(0), elapsed_s)
         self._place(_ray(hand), elapsed_s)
+        self._last = _Sighting(hand, self._middle.value, self._middle.velocity, stamp_s)
         out = replace(
             hand if hand.side is self.side else reflected(hand),
             track_id=self._identity,
             side_confidence=1 / (1 + math.exp(-abs(self._right_odds))),
         )
         return self._smoothed(out, elapsed_s) if self._parameters.smoothing else out
+
+    def _weigh_doubt(self, hand: Hand, stamp_s: float) -> bool:
+        """Whether the last sighting was of something else: the hand continues the one before."""
+        if self._earlier is not None:
+            continued = self._cost(self._earlier, hand, stamp_s)
+            if continued < self._cost(self._last, hand, stamp_s):
+                self._earlier = None
+                return True
+        elapsed_s = stamp_s - self._last.stamp_s
+        if elapsed_s > _DOUBT_S or self._last.distance(hand, stamp_s) > _DOUBT:
+            self._earlier = self._earlier or self._last
+            self._confirmations = 0
+        self._confirmations += 1
+        if self._confirmations >= _CONFIRMED:
+            self._earlier = None
+        return False
 
     def ahead(self, hand: Hand, ahead_s: float) -> Hand:
         """``hand``, the track's last output, moved on."""

@@ -95,6 +95,16 @@ def test_a_hand_that_comes_back_elsewhere_keeps_its_id():
     assert play(HandTracker(RAW), frames)[-1][0].track_id == 1
 
 
+def test_something_else_that_took_the_id_for_a_moment_gives_it_back():
+    """The hand is missed in one frame, in which something 0.4 boxes away looks like it."""
+    hand = make_hand(at=(0, 0, 0.6))
+    size = float((hand.box[2:] - hand.box[:2]).max())
+    shift = np.float32([0.4 * size, 0])
+    other = replace(hand, keypoints2d=hand.keypoints2d + shift, box=hand.box + np.tile(shift, 2))
+    out = play(HandTracker(RAW), [[hand]] * 20 + [[other]] + [[hand]] * 3)
+    assert [h.track_id for (h,) in out] == [1] * 24
+
+
 def test_the_other_side_does_not_come_back_in_its_place():
     frames = [[make_hand(Side.RIGHT)]] * 10 + [[]] * 15 + [[make_hand(Side.LEFT)]]
     (hand,) = play(HandTracker(RAW), frames)[-1]
