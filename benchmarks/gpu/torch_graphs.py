@@ -84,7 +84,7 @@ def load(name: str) -> HandOS:
         return HandOS(config, load_template()).eval()
     groups, meta = checkpoint.load(trained)
     card = ModelFolder.open(name).card
-    model = HandOS(HandOSConfig.from_dict(meta["config"] | card["config"]), load_template())
+    model = HandOS(HandOSConfig.from_dict(card["config"]), load_template())
     model.load_state_dict(groups["model"])
     return model.eval()
 

@@ -87,11 +87,11 @@ class Limits:
 # coordinate's range, 320 px or 0.3 m; ten times that for its worst case.
 FLOAT32 = Limits(score=1e-3, joints_px=0.1, vertices_mm=0.1)
 # float16 has 11 bits. Rounding of about 100 layers in a row, independent: 2^-11 * sqrt(100) = 0.5 %
-# of what heads predict: offsets within the hand's box (up to 256 px) and its span (0.2 m): 1.3 px,
-# 1 mm as a standard deviation. The worst of some thirty hands lies at twice that.
-FLOAT16 = Limits(score=0.05, joints_px=2.6, vertices_mm=2.0)
-# int8 convolutions: 8 bits and 40 layers, 2^-8 * sqrt(40) = 2.5 %, as above.
-INT8 = Limits(score=0.2, joints_px=13.0, vertices_mm=10.0)
+# of what they give. Logits of about ten move by 0.05, so a heatmap's centre by 0.05 of its width,
+# a cell of 1/14 of a box of up to 256 px: 0.9 px. Of a hand of 0.2 m it is 1 mm.
+FLOAT16 = Limits(score=0.05, joints_px=0.9, vertices_mm=1.0)
+# int8 convolutions: 8 bits and 40 layers, 2^-8 * sqrt(40) = 2.5 %, five times that.
+INT8 = Limits(score=0.2, joints_px=4.5, vertices_mm=5.0)
 LIMITS = {"fp32": FLOAT32, "fp16": FLOAT16, "int8": INT8}
 
 

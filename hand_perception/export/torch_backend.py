@@ -96,10 +96,10 @@ class TorchBackend:
         return work
 
     def _decoding(self, hands: int) -> Callable[[], list[Tensor]]:
-        instances, boxes, maps = self._features
         chosen = self._chosen[hands]
 
         def work() -> list[Tensor]:
+            instances, boxes, maps = self._features
             index = chosen.to(self._device, non_blocking=True)
             with self._autocast():
                 outputs = self._decoder(instances[:, index], boxes[:, index], *maps)
