@@ -89,7 +89,7 @@ def measure_row(
     folder: ModelFolder, backend: Backend, image: np.ndarray, hands: int, repeats: int
 ) -> dict:
     height, width = image.shape[:2]
-    camera, template = Camera.assumed(width, height), load_template(folder.topology)
+    camera, template = Camera.assumed(width, height), load_template(folder.template)
     size = folder.image_size
     fit = Letterbox.fit(width, height, (size, size))
     wall: dict[str, list[float]] = {name: [] for name in (*STAGES, "total")}
