@@ -72,6 +72,7 @@ COMMANDS = {
     "lifting": Command(
         "a picture of HandOS's lifting matrix", "hand_perception.export.lifting", "train"
     ),
+    "quantise": Command("a model folder to int8", "hand_perception.export.quantise", "train"),
     "doctor": Command("what this machine has and what it lacks", "hand_perception.doctor"),
     "build-engine": Command(
         "TensorRT engines for this machine", "hand_perception.export.engine", "tensorrt"

@@ -68,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     folder = ModelFolder.open(args.model)
-    settings = BuildSettings(args.precision, args.max_hands, args.workspace, args.level)
+    # A quantised graph says itself where it is int8; the rest becomes float16.
+    precision = "int8" if folder.card.get("precision") == "int8" else args.precision
+    settings = BuildSettings(precision, args.max_hands, args.workspace, args.level)
     where = args.output or engine_folder(folder)
     built = build(folder, settings, where, args.force)
     print(f"{where}: {built}")

@@ -40,9 +40,16 @@ class BuildSettings:
 
 
 def typed_graph(folder: ModelFolder, graph: str, precision: str) -> onnx.ModelProto:
-    """The graph as the engine computes it; between two float16 engines the maps are float16."""
+    """The graph as the engine computes it; between two float16 engines the maps are float16.
+
+    Raises ModelError for int8 that TensorRT does not take.
+    """
     model = folded(folder.path / f"{graph}.onnx")
-    return half_precision(model, feature_names(folder)) if precision == "fp16" else model
+    if precision == "int8" and not folder.card.get("symmetric"):
+        raise ModelError(
+            f"{folder.name} was quantised for a CPU: run `hand-perception quantise --symmetric`"
+        )
+    return model if precision == "fp32" else half_precision(model, feature_names(folder))
 
 
 def feature_names(folder: ModelFolder) -> list[str]:
