@@ -105,7 +105,7 @@ def test_dex_retargeting_agrees_with_its_own_constants(side):
 def test_dex_retargeting_finds_the_angles_of_a_finger(side, tmp_path):
     config = pytest.importorskip(
         "dex_retargeting.retargeting_config",
-        reason="needs dex-retargeting and what it needs: pip install dex-retargeting six",
+        reason="needs dex-retargeting: pip install 'hand_perception[retargeting]'",
     )
     lengths, angles = (0.045, 0.027, 0.022), np.array([0.5, 0.8, 0.4])
     across = 0.03 if side is Side.RIGHT else -0.03
