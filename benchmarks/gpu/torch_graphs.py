@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+import yaml
 
 from benchmarks.latency import HANDS, gpu, measure, report
 from hand_perception.export.agreement import FLOAT16, FLOAT32, compare
@@ -80,8 +81,9 @@ def load(name: str) -> HandOS:
     torch.manual_seed(0)
     trained = ROOT / "checkpoints" / f"{name}.safetensors"
     if not trained.is_file():
-        config = HandOSConfig.load(ROOT / "config" / "models" / f"{name}.yaml")
-        return HandOS(config, load_template()).eval()
+        values = yaml.safe_load((ROOT / "config" / "models" / f"{name}.yaml").read_text())
+        values.pop("network")
+        return HandOS(HandOSConfig.from_dict(values), load_template()).eval()
     groups, meta = checkpoint.load(trained)
     card = ModelFolder.open(name).card
     model = HandOS(HandOSConfig.from_dict(card["config"]), load_template())

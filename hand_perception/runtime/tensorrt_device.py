@@ -76,10 +76,6 @@ class Device:
     def memory(self, nbytes: int) -> Memory:
         return Memory(self._cuda.mem_alloc(max(nbytes, 1)), nbytes)
 
-    def free_bytes(self) -> int:
-        """Device memory that nobody holds."""
-        return int(self._cuda.mem_get_info()[0])
-
     def upload(self, address: int, array: np.ndarray) -> None:
         """Pinned memory to the device, in the stream's order."""
         self._cuda.memcpy_htod_async(address, array, self._stream)

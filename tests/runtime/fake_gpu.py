@@ -209,7 +209,6 @@ class FakeGpu:
         module.Device, module.Context, module.Stream = Device, Context, Stream
         module.mem_alloc, module.pagelocked_empty = mem_alloc, pagelocked_empty
         module.module_from_buffer = module_from_buffer
-        module.mem_get_info = lambda: (1 << 30, 1 << 33)
         module.memcpy_htod_async = lambda dest, src, stream: copy(dest, src, stream, True)
         module.memcpy_dtoh_async = lambda dest, src, stream: copy(src, dest, stream, False)
         return module

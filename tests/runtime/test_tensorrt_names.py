@@ -96,7 +96,7 @@ HOLDERS = {
 }
 PYCUDA = {
     *("Error", "init", "Device", "Context", "Context.pop", "Stream"),
-    *("pagelocked_empty", "mem_alloc", "mem_get_info", "module_from_buffer"),
+    *("pagelocked_empty", "mem_alloc", "module_from_buffer"),
     *("memcpy_htod_async", "memcpy_dtoh_async"),
 }
 # Argument counts of CUDA 11.4's cuda.h.
