@@ -8,6 +8,7 @@ import numpy as np
 
 from hand_perception.geometry import (
     nms,
+    project,
     rotation_to_axis,
     signed_volume,
     solve_translation,
@@ -18,6 +19,7 @@ from hand_perception.hands import Camera, Hand, Side
 from hand_perception.imaging import Letterbox
 from hand_perception.runtime.backend import NMS_IOU, Decoded, Detected
 from hand_perception.template import Template
+from hand_perception.uncertainty import monocular_covariance
 
 # The detector's queries rarely repeat a hand; what does is removed by the overlap of boxes before
 # the decoder, and after it where joints lie this close (in box sides, on average).
@@ -151,6 +153,13 @@ def side_of(vertices: np.ndarray, template: Template) -> tuple[Side, float]:
     return (Side.RIGHT if volume > 0 else Side.LEFT), confidence
 
 
+def with_opinion(side: Side, confidence: float, right: float) -> tuple[Side, float]:
+    """The mesh's side and a network's opinion, 0..1 for a right hand, as odds that multiply."""
+    mesh_right = confidence if side is Side.RIGHT else 1 - confidence
+    evidence = float(logit(right) + logit(mesh_right))
+    return (Side.RIGHT if evidence > 0 else Side.LEFT), float(1 / (1 + np.exp(-abs(evidence))))
+
+
 def mirror_in_depth(vertices: np.ndarray) -> np.ndarray:
     """The hand of the other side that looks almost the same: [V, 3] with its depth turned over.
 
@@ -171,12 +180,14 @@ def _build_hand(
 ) -> Hand:
     side, side_confidence = side_of(vertices, template)
     if right is not None:
-        told = Side.RIGHT if right > 0.5 else Side.LEFT
+        told, side_confidence = with_opinion(side, side_confidence, right)
         if told is not side:
-            vertices = mirror_in_depth(vertices)
-        side, side_confidence = told, max(right, 1 - right)
+            side, vertices = told, mirror_in_depth(vertices)
     joints3d = template.regressor.astype(np.float64) @ vertices
     translation, residual = solve_translation(joints3d, joints2d, camera)
+    if right is not None:
+        # Two looks at the same joints, by a regression and by the mesh: their mean errs less.
+        joints2d = (joints2d + project(joints3d + translation, camera)) / 2
     size = max(box[2] - box[0], box[3] - box[1], 1.0)
     agreement = np.exp(-((residual / (AGREEMENT * size)) ** 2) / 2)
     keypoints3d = joints3d + translation
@@ -192,4 +203,7 @@ def _build_hand(
         topology=template.name,
         side_confidence=side_confidence,
         metric=camera.metric,
+        position_covariance=(
+            monocular_covariance(keypoints3d, joints2d, camera) if camera.metric else None
+        ),
     )
