@@ -94,17 +94,17 @@ def build_hands(
     # 0..1 over the canvas to pixel centres.
     joints2d = letterbox.points_to_image(decoded.joints2d.astype(np.float64) * canvas - 0.5)
     boxes = image_boxes(detected, chosen, letterbox, canvas)
-    vertices = decoded.vertices.astype(np.float64)
+    gaze = None
     if decoded.gaze is not None:
         gaze = letterbox.points_to_image(decoded.gaze.astype(np.float64) * canvas - 0.5)
-        vertices = turn_to_camera(vertices, gaze, camera)
     return [
         _build_hand(
             float(scores[k]),
             boxes[k],
             joints2d[k],
-            vertices[k],
+            decoded.vertices[k].astype(np.float64),
             None if decoded.right is None else float(decoded.right[k]),
+            None if gaze is None else gaze[k],
             camera,
             template,
         )
@@ -114,11 +114,9 @@ def build_hands(
 
 
 def turn_to_camera(vertices: np.ndarray, gaze: np.ndarray, camera: Camera) -> np.ndarray:
-    """[H, V, 3] in the axes of cameras that look at pixels ``gaze`` [H, 2] -> in the camera's."""
-    ideal = undistort_points(gaze, camera)
-    slopes = (ideal - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
-    rays = np.concatenate([slopes, np.ones((len(slopes), 1))], 1)
-    return np.stack([v @ rotation_to_axis(ray) for v, ray in zip(vertices, rays, strict=True)])
+    """[V, 3] in the axes of a camera that looks at pixel ``gaze`` [2] -> in the camera's."""
+    slopes = (undistort_points(gaze, camera) - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+    return vertices @ rotation_to_axis(np.append(slopes, 1.0))
 
 
 def image_boxes(
@@ -175,6 +173,7 @@ def _build_hand(
     joints2d: np.ndarray,
     vertices: np.ndarray,
     right: float | None,
+    gaze: np.ndarray | None,
     camera: Camera,
     template: Template,
 ) -> Hand:
@@ -182,7 +181,10 @@ def _build_hand(
     if right is not None:
         told, side_confidence = with_opinion(side, side_confidence, right)
         if told is not side:
+            # Along the gaze: that is the direction in which the outline stays.
             side, vertices = told, mirror_in_depth(vertices)
+    if gaze is not None:
+        vertices = turn_to_camera(vertices, gaze, camera)
     joints3d = template.regressor.astype(np.float64) @ vertices
     translation, residual = solve_translation(joints3d, joints2d, camera)
     if right is not None:

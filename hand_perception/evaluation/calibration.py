@@ -2,7 +2,7 @@
 
 A hand's score is sigmoid(bias + a logit(detector) + b logit(presence)). Logistic regression on
 photographs (the train split, never val) gives a and b. The bias is then set for a robot, which a
-hand that is not there costs more than one that is seen a frame later: at score 0.5, 2 % of the
+hand that is not there costs more than one that is seen a frame later: at score 0.5, one in 200 of the
 photographs without hands show one. The three numbers are written into the model's card.
 """
 
@@ -25,7 +25,7 @@ from hand_perception.reconstructor import HandReconstructor
 from hand_perception.runtime.backend import ModelFolder
 
 HAND_IOU, NO_HAND_IOU = 0.5, 0.3
-FALSE_PICTURES = 0.02
+FALSE_PICTURES = 0.005
 # Keeps the fit finite when the classes part without error; far below what data of use weigh.
 RIDGE = 1e-2
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     step = max(1, len(photographs) // args.limit)
     reconstruct = HandReconstructor.from_pretrained(args.model)
     chosen = photographs[::step]
-    judged = [judge(photograph, args.data, reconstruct) for photograph in tqdm(chosen, "calibrate")]
+    judged = [judge(photograph, args.data, reconstruct) for photograph in tqdm(chosen, "calibrate", disable=None)]
     candidates = np.array([c for found in judged for c in found]).reshape(-1, 3)
     features, is_hand = candidates[:, :2], candidates[:, 2] > 0
     negatives = [found for found, photo in zip(judged, chosen, strict=True) if photo.negative]

@@ -140,14 +140,18 @@ def test_a_mesh_of_the_other_side_is_turned_over_in_depth(tmp_path):
 
 def test_turning_to_the_camera_is_closed_form():
     # What lies a metre ahead of the gaze lies a metre along the pixel's ray.
-    gaze = np.array([[319.5, 239.5], [639.5, 239.5], [319.5, 559.5]])
-    ahead = np.tile([[0.0, 0.0, 1.0]], (3, 1, 1))
     half = 0.5**0.5
-    expected = [[[0, 0, 1]], [[half, 0, half]], [[0, half, half]]]
-    np.testing.assert_allclose(turn_to_camera(ahead, gaze, CAMERA), expected, atol=1e-12)
+    ahead = np.array([[0.0, 0.0, 1.0]])
+    for gaze, expected in (
+        ((319.5, 239.5), (0, 0, 1)),
+        ((639.5, 239.5), (half, 0, half)),
+        ((319.5, 559.5), (0, half, half)),
+    ):
+        turned = turn_to_camera(ahead, np.array(gaze), CAMERA)
+        np.testing.assert_allclose(turned, [expected], atol=1e-12)
     # Turned by 45 degrees about y: right of the gaze is to the right and nearer.
-    beside = turn_to_camera(np.array([[[1.0, 0, 0]]]), gaze[1:2], CAMERA)
-    np.testing.assert_allclose(beside, [[[half, 0, -half]]], atol=1e-12)
+    beside = turn_to_camera(np.array([[1.0, 0, 0]]), np.array([639.5, 239.5]), CAMERA)
+    np.testing.assert_allclose(beside, [[half, 0, -half]], atol=1e-12)
 
 
 def test_the_depth_mirror_makes_the_other_side_of_the_same_outline():
