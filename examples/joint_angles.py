@@ -15,7 +15,7 @@ from hand_perception.reconstructor import HandReconstructor
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("picture")
-parser.add_argument("--model", default="handos_s", help="name or folder (%(default)s)")
+parser.add_argument("--model", default="auto", help="name or folder (%(default)s)")
 args = parser.parse_args()
 
 reconstructor = HandReconstructor.from_pretrained(args.model)

@@ -37,7 +37,9 @@ def _parameter(
 class NodeParameters:
     """Raises ParameterError, naming the parameter, on a wrong type or a value out of range."""
 
-    model: str = _parameter("handos_s", "Name of an installed model, or the path of one.")
+    model: str = _parameter(
+        "auto", "Name of an installed model, or the path of one; auto: the best for this machine."
+    )
     backend: str = _parameter(
         "auto", "What runs the network, see runtime/select.py; auto: the fastest there is."
     )

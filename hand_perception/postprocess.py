@@ -31,6 +31,10 @@ CANDIDATE_SCORE = 0.1
 AGREEMENT = 0.06
 # A mesh with this share of the template's volume is certainly of the side its sign says.
 CERTAIN_VOLUME = 0.5
+# A box is its joints' bounds and so much of their longer side around them (data.sample).
+BOX_MARGIN = 0.1
+# What is beyond this is an error of the box, such as a hand at the image's border.
+_SHRINKAGE = (0.85, 1.4)
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,30 @@ def with_opinion(side: Side, confidence: float, right: float) -> tuple[Side, flo
     return (Side.RIGHT if evidence > 0 else Side.LEFT), float(1 / (1 + np.exp(-abs(evidence))))
 
 
+def shrinkage(
+    joints2d: np.ndarray, projected: np.ndarray, box: np.ndarray, camera: Camera
+) -> float:
+    """How much larger a hand is in the image than its mesh, fitted to its 2D joints, appears.
+
+    Joints that are guessed lie too close together, and least squares draw a noisy mesh smaller than
+    the joints they fit it to: both put a hand too far away. The detector's box [4] is another look
+    at its size, if a coarse one, so the geometric mean of both counts. joints2d, projected: [21, 2]
+    pixels.
+    """
+
+    def spread(points: np.ndarray) -> float:
+        return float(np.sqrt(((points - points.mean(0)) ** 2).sum(1).mean()))
+
+    # Boxes end where the image does.
+    limit = np.array([camera.width, camera.height]) - 0.5
+    low, high = joints2d.min(0), joints2d.max(0)
+    margin = BOX_MARGIN * (high - low).max()
+    seen = np.clip(high + margin, -0.5, limit) - np.clip(low - margin, -0.5, limit)
+    by_box = float(max(box[2] - box[0], box[3] - box[1])) / max(float(seen.max()), 1.0)
+    by_joints = spread(joints2d) / max(spread(projected), 1e-6)
+    return float(np.clip(by_joints * np.sqrt(by_box), *_SHRINKAGE))
+
+
 def mirror_in_depth(vertices: np.ndarray) -> np.ndarray:
     """The hand of the other side that looks almost the same: [V, 3] with its depth turned over.
 
@@ -188,8 +216,10 @@ def _build_hand(
     joints3d = template.regressor.astype(np.float64) @ vertices
     translation, residual = solve_translation(joints3d, joints2d, camera)
     if right is not None:
+        projected = project(joints3d + translation, camera)
+        translation = translation / shrinkage(joints2d, projected, box, camera)
         # Two looks at the same joints, by a regression and by the mesh: their mean errs less.
-        joints2d = (joints2d + project(joints3d + translation, camera)) / 2
+        joints2d = (joints2d + projected) / 2
     size = max(box[2] - box[0], box[3] - box[1], 1.0)
     agreement = np.exp(-((residual / (AGREEMENT * size)) ** 2) / 2)
     keypoints3d = joints3d + translation

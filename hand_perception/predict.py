@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures or folders")
     parser.add_argument("--output", type=Path, help="JSON lines file (standard output)")
     parser.add_argument("--root", type=Path, help="what 'file' is relative to (common folder)")
-    parser.add_argument("--model", default="handos_s", help="name or path of a model (%(default)s)")
+    parser.add_argument("--model", default="auto", help="name or path of a model (%(default)s)")
     cameras = parser.add_mutually_exclusive_group()
     cameras.add_argument(
         "--camera",

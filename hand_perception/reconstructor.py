@@ -21,7 +21,7 @@ from hand_perception.postprocess import (
     image_boxes,
 )
 from hand_perception.runtime.backend import Backend, Detected, ModelFolder
-from hand_perception.runtime.select import open_backend
+from hand_perception.runtime.select import AUTO_MODEL, model_called, open_backend
 from hand_perception.template import Template, load_template
 
 
@@ -35,7 +35,7 @@ class Candidates:
 
 
 class HandReconstructor:
-    """``HandReconstructor.from_pretrained("handos_s")(image, camera).hands``.
+    """``HandReconstructor.from_pretrained()(image, camera).hands``.
 
     One thread at a time; the node gives it its inference thread.
     """
@@ -47,14 +47,14 @@ class HandReconstructor:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path = "handos_s", threads: int = 0, backend: str = "auto"
+        cls, name_or_path: str | Path = AUTO_MODEL, threads: int = 0, backend: str = "auto"
     ) -> HandReconstructor:
         """A shipped model by name or a model folder; threads: of ONNX Runtime, 0 lets it choose;
         backend: a name in runtime.select.
 
         Raises ModelError when files are missing or corrupt or the backend cannot run here.
         """
-        folder = ModelFolder.open(name_or_path)
+        folder = ModelFolder.open(model_called(name_or_path))
         return cls(folder, open_backend(folder, backend, threads))
 
     @property

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("out/demo"),
         help="folder for the overlay video and the bag (%(default)s)",
     )
-    parser.add_argument("--model", default="handos_s", help="name or path (%(default)s)")
+    parser.add_argument("--model", default="auto", help="name or path (%(default)s)")
     parser.add_argument("--rate", type=positive, help="pictures per second (the video's own)")
     parser.add_argument("--intrinsics", type=Path, help=".npz with the 3x3 matrix K")
     parser.add_argument("--fov", type=positive, help="degrees across the longer side, without K")

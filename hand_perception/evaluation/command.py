@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mano", type=Path, help="your MANO_RIGHT.pkl: measures a data set vertex by vertex"
     )
-    parser.add_argument("--model", default="handos_s", help="name or path of a model (%(default)s)")
+    parser.add_argument("--model", default="auto", help="name or path of a model (%(default)s)")
     parser.add_argument(
         "--beside",
         nargs="+",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from hand_perception.errors import ModelError
 from hand_perception.runtime.backend import Backend, ModelFolder
+
+AUTO_MODEL = "auto"
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,16 @@ def open_backend(folder: ModelFolder, backend: str = "auto", threads: int = 0) -
         opened.identity = f"{opened.identity} (auto: {reason})"
         return opened
     raise ModelError(f"no backend runs {folder.name}: {'; '.join(refusals)}")
+
+
+def model_called(name: str | Path) -> str | Path:
+    """The name itself; for AUTO_MODEL the shipped engine that serves this machine best: MobRecon is
+    the more accurate one and light enough for a CPU, HandOS is the one that TensorRT runs.
+    """
+    if name != AUTO_MODEL:
+        return name
+    tensorrt = has_nvidia_driver() and importlib.util.find_spec("tensorrt") is not None
+    return "handos_s" if tensorrt else "mobrecon"
 
 
 def has_nvidia_driver() -> bool:

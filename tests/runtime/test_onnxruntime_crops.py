@@ -59,7 +59,10 @@ class Says(nn.Module):
 def truth(place, camera):
     """Joints in pixels, and the detector's box around them."""
     pixels = project(TEMPLATE.regressor @ RIGHT_HAND + place, camera)
-    return pixels, np.concatenate([pixels.min(0), pixels.max(0)])
+    low, high = pixels.min(0), pixels.max(0)
+    margin = 0.1 * (high - low).max()
+    limit = np.array([camera.width, camera.height]) - 0.5
+    return pixels, np.clip(np.concatenate([low - margin, high + margin]), -0.5, [*limit, *limit])
 
 
 def folder_of(path, place, camera, right, hand=RIGHT_HAND):
