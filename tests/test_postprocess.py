@@ -173,3 +173,17 @@ def test_a_hand_that_looks_smaller_in_its_joints_than_in_its_box_is_nearer():
     moved = pixels + (319.5 - pixels[:, 0].mean() + 320, 0)
     cut = np.clip(box + (moved - pixels)[0, [0, 1, 0, 1]], -0.5, [639.5, 479.5, 639.5, 479.5])
     assert shrinkage(moved, moved, cut, CAMERA) == pytest.approx(1.0)
+
+
+def test_one_hand_is_not_a_left_and_a_right_one():
+    place = np.array([0.0, 0.0, 0.6])
+    pixels = project(TEMPLATE.regressor @ ABOUT_MCP + place, CAMERA)
+    turned = pixels.min(0) + pixels.max(0) - pixels
+    letterbox = Letterbox.fit(640, 480, (320, 320))
+    joints2d = np.stack([(letterbox.points_to_network(p) + 0.5) / 320 for p in (pixels, turned)])
+    decoded = Decoded(joints2d, np.stack([ABOUT_MCP] * 2), np.zeros((2, 3)), np.array([0.8, 0.9]))
+    detected = found([[0.5, 0.4, 0.3, 0.3]] * 2, [0.9, 0.9])
+    (hand,) = build_hands(
+        detected, np.arange(2), decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, 0.5
+    )
+    np.testing.assert_allclose(hand.keypoints2d, turned, atol=1e-3)
