@@ -34,8 +34,9 @@ def test_the_detector_looks_on_every_nth_frame_and_hands_are_the_same(engine, fr
     for frame, result in zip(frames, followed, strict=True):
         alone = engine(frame).hands
         assert len(alone) == len(result.hands)
-        boxes = np.array([joint_box(h) for h in alone]), np.array(
-            [joint_box(h) for h in result.hands]
+        boxes = (
+            np.array([joint_box(h) for h in alone]),
+            np.array([joint_box(h) for h in result.hands]),
         )
         # The same hands, read in crops that differ by the detector's error and by one frame.
         assert (box_iou(*boxes).max(1) > 0.6).all()

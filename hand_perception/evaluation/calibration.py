@@ -2,8 +2,8 @@
 
 A hand's score is sigmoid(bias + a logit(detector) + b logit(presence)). Logistic regression on
 photographs (the train split, never val) gives a and b. The bias is then set for a robot, which a
-hand that is not there costs more than one that is seen a frame later: at score 0.5, one in 200 of the
-photographs without hands show one. The three numbers are written into the model's card.
+hand that is not there costs more than one that is seen a frame later: at score 0.5, one in 200
+photographs without hands shows one. The three numbers are written into the model's card.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def run(args: argparse.Namespace) -> int:
     step = max(1, len(photographs) // args.limit)
     reconstruct = HandReconstructor.from_pretrained(args.model)
     chosen = photographs[::step]
-    judged = [judge(photograph, args.data, reconstruct) for photograph in tqdm(chosen, "calibrate", disable=None)]
+    judged = [
+        judge(photograph, args.data, reconstruct)
+        for photograph in tqdm(chosen, "calibrate", disable=None)
+    ]
     candidates = np.array([c for found in judged for c in found]).reshape(-1, 3)
     features, is_hand = candidates[:, :2], candidates[:, 2] > 0
     negatives = [found for found, photo in zip(judged, chosen, strict=True) if photo.negative]

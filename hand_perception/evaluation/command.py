@@ -23,6 +23,7 @@ from hand_perception.evaluation.predictions import read_predictions, reconstruct
 from hand_perception.evaluation.published import PUBLISHED
 from hand_perception.evaluation.worst_cases import worst_cases_page
 from hand_perception.hands import Reconstruction
+from hand_perception.runtime.select import model_called
 
 Load = Callable[[str], Callable[..., Reconstruction]]
 
@@ -83,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace, load: Load) -> int:
     """``run`` with what loads a model by name."""
+    # A table names the network it is of.
+    args.model = str(model_called(args.model))
     if args.predictions and args.suite != "real":
         raise DataError("--predictions go with --suite real; the other suites need --model")
     if args.beside and args.suite != "alignment":

@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     photographs = read_photographs(args.data, "train")
     reconstruct = HandReconstructor.from_pretrained(args.model)
-    found = {p.file: impostors(p, args.data, reconstruct) for p in tqdm(photographs, "propose", disable=None)}
+    found = {
+        p.file: impostors(p, args.data, reconstruct)
+        for p in tqdm(photographs, "propose", disable=None)
+    }
     args.output.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(args.output, **found)
     print(f"{sum(map(len, found.values()))} places on {len(found)} photographs: {args.output}")

@@ -188,6 +188,7 @@ def test_the_table_stands_under_the_papers_and_the_submission_is_written(
     truth = mini.write_freihand(root, "evaluation")
     load = lambda model: Oracle([as_prediction(truth[0]), None])  # noqa: E731
     argv = ("--dataset", "freihand", "--root", root, "--mano", mano_path, "--output", out)
+    argv += ("--model", "handos_s")
     assert run(load, *argv) == 0
     printed = capsys.readouterr().out
     lines = printed.splitlines()
@@ -281,6 +282,7 @@ def test_the_shipped_engine_runs_through_each_layout(
     for protocol in datasets.PROTOCOLS:
         argv = ("--dataset", name, "--root", tmp_path, "--protocol", protocol, "--split", split)
         argv += ("--mano", mano_path, "--output", tmp_path / "out", "--limit", pictures)
+        argv += ("--model", "handos_s")
         assert run(lambda model: engine, *argv) == 0
         numbers = json.loads((tmp_path / "out" / f"{name}_{protocol}.json").read_text())
         assert numbers["hands"] > 0 and f"ours (handos_s, {protocol})" in capsys.readouterr().out

@@ -47,8 +47,8 @@ class PretrainedDetector(nn.Module):
 
 def load_pretrained(model_class: type, config_class: type, config: PretrainedDetectorConfig) -> Any:
     """The transformers model. Raises ModelError where its weights are not on this machine."""
-    # Attention as the library chooses it: written out ("eager"), BERT adds its masks of truth values
-    # to the scores, and Grounding DINO's text features come out wrong.
+    # Attention as the library chooses it: written out ("eager"), BERT adds its masks of truth
+    # values to the scores, and Grounding DINO's text features come out wrong.
     if not config.weights:
         return model_class(config_class(**config.architecture))
     try:
