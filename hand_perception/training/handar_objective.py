@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from hand_perception.errors import DataError, ModelError
+from hand_perception.errors import DataError
 from hand_perception.models.handar.config import HandARConfig
 from hand_perception.models.handar.crop_camera import fit_camera
 from hand_perception.models.handar.model import HandAR, HandAROutput, JointStageOutput
@@ -17,11 +16,11 @@ from hand_perception.models.handos.model import normalise
 from hand_perception.models.mobrecon.model import UNIT
 from hand_perception.settings import build
 from hand_perception.template import Template, load_template
-from hand_perception.training.batches import Source
 from hand_perception.training.config import StageConfig
-from hand_perception.training.crops import CropBatch, CropBatches, CropRecipe
+from hand_perception.training.crop_objective import CropObjective
+from hand_perception.training.crops import CropBatch
 from hand_perception.training.losses import MeshTerms, known_mean, point_l1
-from hand_perception.training.mobrecon_objective import BACKBONE, mean
+from hand_perception.training.mobrecon_objective import mean
 from hand_perception.training.part_rendering import PartPainter, face_parts
 
 # About what a crop's side is at the hand, in UNIT: x and y of the image count like depth.
@@ -66,7 +65,7 @@ class Truth:
     picture: Tensor
 
 
-class HandARObjective:
+class HandARObjective(CropObjective):
     """``joints``: the joint stage, nothing of it where that is left out. ``mesh``: all of it.
     template: whose mesh is learnt, ours unless given.
 
@@ -80,28 +79,12 @@ class HandARObjective:
         seed: int = 0,
         template: Template | None = None,
     ) -> None:
-        self.config, self.template = config, template or load_template()
+        super().__init__(config)
+        self.template = template or load_template()
         self.weights = build(HandARWeights, losses, DataError)
         self.stages = ("joints", "mesh") if config.has("joint_stage") else ("mesh",)
         torch.manual_seed(seed)
         self.learner = Learner(config, self.template)
-
-    def load(self, weights: dict[str, Tensor]) -> None:
-        """Weights of a HandAR, or of a HandOS whose backbone the light encoder starts from.
-
-        Raises ModelError where the encoder is another one.
-        """
-        network = self.learner.network
-        if not any(name.startswith(BACKBONE) for name in weights):
-            network.load_state_dict(weights)
-            return
-        if self.config.encoder != "light":
-            raise ModelError(
-                f"encoder {self.config.encoder!r} cannot start from a HandOS backbone: set "
-                "encoder to light or start without --init"
-            )
-        backbone = {k[len(BACKBONE) :]: v for k, v in weights.items() if k.startswith(BACKBONE)}
-        network.encoder.backbone.load_state_dict(backbone)
 
     def to(self, device: torch.device) -> None:
         self.learner.to(device, memory_format=torch.channels_last)
@@ -118,17 +101,6 @@ class HandARObjective:
             return [self.learner]
         parts = (network.encoder, network.joint_branch, network.segmentation)
         return [part for part in parts if part is not None]
-
-    def batches(
-        self,
-        stage: StageConfig,
-        sources: list[Source],
-        weights: tuple[float, ...],
-        batch_size: int,
-        seed: int,
-    ) -> Dataset:
-        recipe = CropRecipe(self.config.crop_size, self.config.crop_scale, batch_size, weights)
-        return CropBatches(sources, recipe, seed)
 
     def losses(self, stage: StageConfig, batch: CropBatch) -> dict[str, Tensor]:
         crops = normalise(batch.images).contiguous(memory_format=torch.channels_last)
@@ -219,6 +191,3 @@ class HandARObjective:
         covered = goal.sum((1, 2, 3)).clamp(min=1)
         error = (painted - goal).square().sum((1, 2, 3)) / covered
         return mean(error, labelled[chosen])
-
-    def describe(self) -> dict:
-        return self.config.to_dict()

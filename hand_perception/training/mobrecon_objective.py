@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from hand_perception.errors import DataError
 from hand_perception.hands import NUM_KEYPOINTS
@@ -17,12 +16,10 @@ from hand_perception.models.mobrecon.encoder import MAP_WIDTH
 from hand_perception.models.mobrecon.model import UNIT, MobRecon, MobReconOutput
 from hand_perception.settings import build
 from hand_perception.template import Template, load_template
-from hand_perception.training.batches import Source
 from hand_perception.training.config import StageConfig
-from hand_perception.training.crops import CropBatch, CropBatches, CropRecipe
+from hand_perception.training.crop_objective import CropObjective
+from hand_perception.training.crops import CropBatch
 from hand_perception.training.losses import MeshTerms, heatmap_loss, joint_l1, point_l1
-
-BACKBONE = "detector.backbone."
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class Learner(nn.Module):
         return out, (out.pose.heatmaps if own else self.heatmap(out.maps))
 
 
-class MobReconObjective:
+class MobReconObjective(CropObjective):
     """``pose``: encoder and 2D positions, heatmaps beside them. ``mesh``: all of it.
     template: whose mesh is learnt, ours unless given.
 
@@ -74,19 +71,11 @@ class MobReconObjective:
         seed: int = 0,
         template: Template | None = None,
     ) -> None:
-        self.config, self.template = config, template or load_template()
+        super().__init__(config)
+        self.template = template or load_template()
         self.weights = build(MobReconWeights, losses, DataError)
         torch.manual_seed(seed)
         self.learner = Learner(config, self.template)
-
-    def load(self, weights: dict[str, Tensor]) -> None:
-        """Weights of a MobRecon, or of a HandOS whose backbone the light encoder starts from."""
-        network = self.learner.network
-        if any(name.startswith(BACKBONE) for name in weights):
-            backbone = {k[len(BACKBONE) :]: v for k, v in weights.items() if k.startswith(BACKBONE)}
-            network.encoder.backbone.load_state_dict(backbone)
-        else:
-            network.load_state_dict(weights)
 
     def to(self, device: torch.device) -> None:
         self.learner.to(device, memory_format=torch.channels_last)
@@ -100,17 +89,6 @@ class MobReconObjective:
         if stage.name == "mesh":
             return [self.learner]
         return [network.encoder, network.pose, network.judge, self.learner.heatmap]
-
-    def batches(
-        self,
-        stage: StageConfig,
-        sources: list[Source],
-        weights: tuple[float, ...],
-        batch_size: int,
-        seed: int,
-    ) -> Dataset:
-        recipe = CropRecipe(self.config.crop_size, self.config.crop_scale, batch_size, weights)
-        return CropBatches(sources, recipe, seed)
 
     def losses(self, stage: StageConfig, batch: CropBatch) -> dict[str, Tensor]:
         crops = normalise(batch.images).contiguous(memory_format=torch.channels_last)
@@ -165,9 +143,6 @@ class MobReconObjective:
             apart = point_l1(vertices[::2] @ turn.mT, vertices[1::2])
             losses["consistency3d"] = w.consistency3d * mean(apart, batch.present[1::2])
         return losses
-
-    def describe(self) -> dict:
-        return self.config.to_dict()
 
 
 def cell_centres(size: int, device: torch.device) -> Tensor:
