@@ -29,7 +29,7 @@ def main(root: str, files: str, frames: str, out: str) -> None:
     pictures = np.load(frames)
     times = {}
     for name, static in (("looking_ms", True), ("following_ms", False)):
-        with mp.solutions.hands.Hands(static_image_mode=static, max_num_hands=1) as hands:
+        with mp.solutions.hands.Hands(static_image_mode=static, max_num_hands=2) as hands:
             times[name] = milliseconds(hands, pictures)
     print(json.dumps(times))
 
