@@ -6,9 +6,9 @@
 Photographs: the val split of a folder with labels.jsonl. CPU time is process time on one thread:
 "looking" is a frame of the shipped clip with one or two hands, the detector run on each;
 "following" the same frames as a stream, the detector run on every tenth. PYTHON is an interpreter
-that has mediapipe 0.10.21 (it pins numpy < 2, so it lives in a virtual environment of its own). The labels
-of the photographs are that very network's, checked by its look at the mirrored picture: its own PCK
-says how well it repeats itself.
+that has mediapipe 0.10.21, which pins numpy < 2 and so lives in a virtual environment of its own.
+The labels of the photographs are that very network's, checked by its look at the mirrored picture:
+its own PCK says how well it repeats itself.
 """
 
 from __future__ import annotations
