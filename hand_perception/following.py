@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from hand_perception.geometry import joint_boxes
 from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.reconstructor import HandReconstructor
 from hand_perception.template import Template
 
 # A hand moves on by at most this share of its box between two frames, or it was another hand.
 FASTEST = 0.5
-# Bounds of 21 joints to the box that the detector would give, as in training (data.sample).
-BOX_MARGIN = 0.1
 
 
 class FollowingReconstructor:
@@ -84,10 +83,8 @@ class FollowingReconstructor:
 
 
 def joint_box(hand: Hand) -> np.ndarray:
-    """[4] x0, y0, x1, y1 in pixels: the joints' bounds plus a tenth of the longer side."""
-    low, high = hand.keypoints2d.min(0), hand.keypoints2d.max(0)
-    margin = BOX_MARGIN * (high - low).max()
-    return np.concatenate([low - margin, high + margin]).astype(np.float64)
+    """[4] x0, y0, x1, y1 in pixels, as the detector would give it."""
+    return joint_boxes(hand.keypoints2d).astype(np.float64)
 
 
 def _centre(box: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ MIN_DEPTH_M = 1e-3
 _HAND_DEPTH_M = (0.02, 50.0)
 # Below this, in pixels, a joint's error is never taken for that of a stray one.
 _INLIER_PX = 2.0
+# A hand's box is its joints' bounds and so much of their longer side around them.
+BOX_MARGIN = 0.1
 
 
 # -- cameras ----------------------------------------------------------------------------------
@@ -332,6 +334,40 @@ def _rim_vertices(faces: np.ndarray) -> np.ndarray:
     keys, counts = np.unique(edges[:, 0] * (faces.max() + 1) + edges[:, 1], return_counts=True)
     single = keys[counts == 1]
     return np.unique(np.concatenate([single // (faces.max() + 1), single % (faces.max() + 1)]))
+
+
+def barycentric(triangles: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Weights [T, 3] of the point of each triangle [T, 3, 3] nearest to one point.
+
+    The projection onto the plane where it falls inside, else the nearest of the three edges'.
+    """
+    a, b, c = (triangles[:, k] for k in range(3))
+    options = []
+    for start, end, which in ((a, b, (0, 1)), (b, c, (1, 2)), (c, a, (2, 0))):
+        edge = end - start
+        t = ((point - start) * edge).sum(-1) / np.maximum((edge * edge).sum(-1), 1e-20)
+        weights = np.zeros((len(triangles), 3))
+        weights[:, which[1]] = np.clip(t, 0, 1)
+        weights[:, which[0]] = 1 - weights[:, which[1]]
+        options.append(weights)
+    ab, ac, ap = b - a, c - a, point - a
+    d00, d01, d11 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
+    d20, d21 = (ap * ab).sum(-1), (ap * ac).sum(-1)
+    determinant = np.maximum(d00 * d11 - d01 * d01, 1e-20)
+    v, w = (d11 * d20 - d01 * d21) / determinant, (d00 * d21 - d01 * d20) / determinant
+    inside = np.stack([1 - v - w, v, w], -1)
+    edges = np.stack(options)
+    distance = np.linalg.norm((triangles * edges[..., None]).sum(-2) - point, axis=-1)
+    nearest = edges[distance.argmin(0), np.arange(len(triangles))]
+    return np.where((inside >= 0).all(-1, keepdims=True), inside, nearest)
+
+
+def joint_boxes(keypoints2d: np.ndarray) -> np.ndarray:
+    """What a detector's box of a hand is: the bounds of its joints [..., 21, 2] and BOX_MARGIN of
+    their longer side around them, [..., 4] (x0, y0, x1, y1), in the joints' own precision."""
+    low, high = keypoints2d.min(-2), keypoints2d.max(-2)
+    margin = BOX_MARGIN * (high - low).max(-1, keepdims=True)
+    return np.concatenate([low - margin, high + margin], -1)
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

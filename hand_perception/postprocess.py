@@ -8,6 +8,7 @@ import numpy as np
 
 from hand_perception.geometry import (
     box_iou,
+    joint_boxes,
     nms,
     project,
     rotation_to_axis,
@@ -34,8 +35,6 @@ CANDIDATE_SCORE = 0.1
 AGREEMENT = 0.06
 # A mesh with this share of the template's volume is certainly of the side its sign says.
 CERTAIN_VOLUME = 0.5
-# A box is its joints' bounds and so much of their longer side around them (data.sample).
-BOX_MARGIN = 0.1
 # What is beyond this is an error of the box, such as a hand at the image's border.
 _SHRINKAGE = (0.85, 1.4)
 
@@ -184,11 +183,9 @@ def shrinkage(
         return float(np.sqrt(((points - points.mean(0)) ** 2).sum(1).mean()))
 
     # Boxes end where the image does.
-    limit = np.array([camera.width, camera.height]) - 0.5
-    low, high = joints2d.min(0), joints2d.max(0)
-    margin = BOX_MARGIN * (high - low).max()
-    seen = np.clip(high + margin, -0.5, limit) - np.clip(low - margin, -0.5, limit)
-    by_box = float(max(box[2] - box[0], box[3] - box[1])) / max(float(seen.max()), 1.0)
+    limit = np.array([camera.width, camera.height] * 2) - 0.5
+    seen = np.clip(joint_boxes(joints2d), -0.5, limit)
+    by_box = float((box[2:] - box[:2]).max()) / max(float((seen[2:] - seen[:2]).max()), 1.0)
     by_joints = spread(joints2d) / max(spread(projected), 1e-6)
     return float(np.clip(by_joints * np.sqrt(by_box), *_SHRINKAGE))
 

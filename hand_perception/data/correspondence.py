@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from hand_perception.geometry import similarity_fit
+from hand_perception.geometry import barycentric, similarity_fit
 from hand_perception.template import KEYPOINT_OF_JOINT, Template
 
 PALM = (0, 1, 5, 9, 13, 17)
@@ -107,34 +107,8 @@ def nearest_on_surface(
     corners, weights = np.zeros((len(points), 3), np.int64), np.zeros((len(points), 3))
     for k, point in enumerate(points.astype(np.float64)):
         candidates = faces[sorted({f for vertex in near[k] for f in touching[vertex]})]
-        found = _barycentric(vertices[candidates], point)
+        found = barycentric(vertices[candidates], point)
         distance = np.linalg.norm((vertices[candidates] * found[..., None]).sum(1) - point, axis=-1)
         best = int(distance.argmin())
         corners[k], weights[k] = candidates[best], found[best]
     return corners, weights
-
-
-def _barycentric(triangles: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Weights [T, 3] of the point of each triangle [T, 3, 3] nearest to one point.
-
-    The projection onto the plane where it falls inside, else the nearest of the three edges'.
-    """
-    a, b, c = (triangles[:, k] for k in range(3))
-    options = []
-    for start, end, which in ((a, b, (0, 1)), (b, c, (1, 2)), (c, a, (2, 0))):
-        edge = end - start
-        t = ((point - start) * edge).sum(-1) / np.maximum((edge * edge).sum(-1), 1e-20)
-        weights = np.zeros((len(triangles), 3))
-        weights[:, which[1]] = np.clip(t, 0, 1)
-        weights[:, which[0]] = 1 - weights[:, which[1]]
-        options.append(weights)
-    ab, ac, ap = b - a, c - a, point - a
-    d00, d01, d11 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
-    d20, d21 = (ap * ab).sum(-1), (ap * ac).sum(-1)
-    determinant = np.maximum(d00 * d11 - d01 * d01, 1e-20)
-    v, w = (d11 * d20 - d01 * d21) / determinant, (d00 * d21 - d01 * d20) / determinant
-    inside = np.stack([1 - v - w, v, w], -1)
-    edges = np.stack(options)
-    distance = np.linalg.norm((triangles * edges[..., None]).sum(-2) - point, axis=-1)
-    nearest = edges[distance.argmin(0), np.arange(len(triangles))]
-    return np.where((inside >= 0).all(-1, keepdims=True), inside, nearest)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, fields, replace
 import cv2
 import numpy as np
 
+from hand_perception.geometry import joint_boxes
 from hand_perception.hands import NUM_KEYPOINTS, Camera
 
-BOX_MARGIN = 0.1
 PADDING = 114
 
 
@@ -74,12 +74,9 @@ class Sample:
 
 
 def hand_boxes(keypoints2d: np.ndarray, width: int, height: int) -> np.ndarray:
-    """[n, 21, 2] -> [n, 4] x0, y0, x1, y1: the joints' bounds plus a tenth of the longer side."""
-    low, high = keypoints2d.min(1), keypoints2d.max(1)
-    margin = BOX_MARGIN * (high - low).max(-1, keepdims=True)
-    limit = np.array([width, height], np.float32) - 0.5
-    low, high = np.clip(low - margin, -0.5, limit), np.clip(high + margin, -0.5, limit)
-    return np.concatenate([low, high], -1).astype(np.float32)
+    """[n, 21, 2] -> [n, 4] x0, y0, x1, y1: geometry.joint_boxes, clipped to the image."""
+    limit = np.array([width, height] * 2, np.float32) - 0.5
+    return np.clip(joint_boxes(keypoints2d), -0.5, limit).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hand_perception.articulation import ANGLE_NAMES, Articulation, pose_template
-from hand_perception.geometry import project, wrist_frame
+from hand_perception.geometry import joint_boxes, project, wrist_frame
 from hand_perception.hands import WRIST, Camera, Hand, Pose, Side
 from hand_perception.template import Template
 from hand_perception.tracking import reflected
@@ -259,12 +259,10 @@ def _hand(
     score: float,
     side_confidence: float,
 ) -> Hand:
-    low, high = keypoints2d.min(0), keypoints2d.max(0)
-    margin = 0.1 * (high - low).max()
     return Hand(
         side=side,
         score=score,
-        box=np.concatenate([low - margin, high + margin]).astype(np.float32),
+        box=joint_boxes(keypoints2d).astype(np.float32),
         keypoints2d=keypoints2d.astype(np.float32),
         confidences=np.full(len(keypoints2d), score, np.float32),
         keypoints3d=keypoints3d.astype(np.float32),

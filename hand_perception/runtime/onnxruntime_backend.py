@@ -28,22 +28,13 @@ class OnnxRuntimeBackend:
     """
 
     def __init__(self, folder: ModelFolder, threads: int = 0, provider: str = "cpu") -> None:
-        if PROVIDERS[provider] not in onnxruntime.get_available_providers():
-            raise ModelError(
-                f"ONNX Runtime {onnxruntime.__version__} has no {provider} provider here: "
-                "pip install onnxruntime-gpu in place of onnxruntime"
-            )
         self._folder = folder
         self._detector = open_session(folder.path / "detector.onnx", threads, provider)
         self._decoder = open_session(folder.path / "decoder.onnx", threads, provider)
         self._device = "cpu" if provider == "cpu" else "cuda"
         inputs = [i.name for i in self._decoder.get_inputs()]
         self._features = [name for name in inputs if name not in ("instances", "boxes")]
-        version = folder.card["sha256"]["decoder.onnx"][:8]
-        self.identity = (
-            f"{folder.name}-{version} {folder.card.get('precision', 'fp32')} "
-            f"onnxruntime-{onnxruntime.__version__} {provider}"
-        )
+        self.identity = identity_of(folder, provider)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """RGB uint8 [H, W, 3] -> float32 [1, 3, S, S]."""
@@ -90,7 +81,22 @@ def _rows(detected: Detected, chosen: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def identity_of(folder: ModelFolder, provider: str) -> str:
+    """Model, version, precision and engine in one line."""
+    version = folder.card["sha256"]["decoder.onnx"][:8]
+    return (
+        f"{folder.name}-{version} {folder.card.get('precision', 'fp32')} "
+        f"onnxruntime-{onnxruntime.__version__} {provider}"
+    )
+
+
 def open_session(path: Path, threads: int, provider: str) -> onnxruntime.InferenceSession:
+    """Raises ModelError when the provider is not installed or the graph cannot be loaded."""
+    if PROVIDERS[provider] not in onnxruntime.get_available_providers():
+        raise ModelError(
+            f"ONNX Runtime {onnxruntime.__version__} has no {provider} provider here: "
+            "pip install onnxruntime-gpu in place of onnxruntime"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

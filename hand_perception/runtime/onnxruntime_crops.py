@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 
 from hand_perception.imaging import Crop, Letterbox, letterbox, normalise
 from hand_perception.runtime.backend import Decoded, Detected, ModelFolder
-from hand_perception.runtime.onnxruntime_backend import open_session
+from hand_perception.runtime.onnxruntime_backend import identity_of, open_session
 
 _DECODED = ("joints2d", "vertices", "presence", "right")
 
@@ -24,11 +23,7 @@ class OnnxRuntimeCropBackend:
         self._decoder = open_session(folder.path / "decoder.onnx", threads, provider)
         self._crop_size = self._decoder.get_inputs()[0].shape[-1]
         self._crop_scale = float(folder.card["config"]["crop_scale"])
-        version = folder.card["sha256"]["decoder.onnx"][:8]
-        self.identity = (
-            f"{folder.name}-{version} {folder.card.get('precision', 'fp32')} "
-            f"onnxruntime-{onnxruntime.__version__} {provider}"
-        )
+        self.identity = identity_of(folder, provider)
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, Letterbox]:
         """RGB uint8 [H, W, 3] -> float32 [1, 3, S, S], the image and how it lies in there."""

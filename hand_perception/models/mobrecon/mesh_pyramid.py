@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from hand_perception.geometry import barycentric
 from hand_perception.template import Template
 
 # Planes through border edges weigh this much more than faces: the wrist keeps its outline.
@@ -172,37 +173,11 @@ def _lift(fine: np.ndarray, coarse: np.ndarray, faces: np.ndarray):
     triangles = coarse[faces]
     corners, weights = np.zeros((len(fine), 3), np.int64), np.zeros((len(fine), 3))
     for k, point in enumerate(fine):
-        inside = _barycentric(point, triangles)
+        inside = barycentric(triangles, point)
         distance = np.linalg.norm(np.einsum("fc,fcd->fd", inside, triangles) - point, axis=1)
         best = int(distance.argmin())
         corners[k], weights[k] = faces[best], inside[best]
     return corners, weights
-
-
-def _barycentric(point: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Of the points of triangles [F, 3, 3] nearest to ``point``: [F, 3]."""
-    a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
-    ab, ac, ap = b - a, c - a, point - a
-
-    def dot(u, v):
-        return (u * v).sum(-1)
-
-    det = np.maximum(dot(ab, ab) * dot(ac, ac) - dot(ab, ac) ** 2, 1e-18)
-    v = (dot(ac, ac) * dot(ab, ap) - dot(ab, ac) * dot(ac, ap)) / det
-    w = (dot(ab, ab) * dot(ac, ap) - dot(ab, ac) * dot(ab, ap)) / det
-    inside = np.stack([1 - v - w, v, w], -1)
-    # Outside of the face the nearest point lies on an edge.
-    choices = [np.where((inside >= 0).all(-1, keepdims=True), inside, np.nan)]
-    for i, j in ((0, 1), (1, 2), (2, 0)):
-        p, q = triangles[:, i], triangles[:, j]
-        t = np.clip(dot(point - p, q - p) / np.maximum(dot(q - p, q - p), 1e-18), 0, 1)
-        edge = np.zeros_like(inside)
-        edge[:, i], edge[:, j] = 1 - t, t
-        choices.append(edge)
-    stacked = np.stack(choices)
-    distance = np.linalg.norm(np.einsum("kfc,fcd->kfd", stacked, triangles) - point, axis=-1)
-    best = np.nan_to_num(distance, nan=np.inf).argmin(0)
-    return stacked[best, np.arange(len(triangles))]
 
 
 def spirals(faces: np.ndarray, count: int, length: int) -> np.ndarray:
