@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
+    parser.add_argument(
+        "--compile", action="store_true", help="fuse what gains from it: needs a C++ compiler"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that load data")
 
 
@@ -67,6 +70,9 @@ def run(args: argparse.Namespace) -> int:
     objective = load_objective(model, config, template, args.set, args.prior)
     if args.detector:
         checkpoint.load_part(args.detector, "detector", objective.learner.network)
+    if args.compile:
+        for part in objective.fusible:
+            part.compile()
     sources = {name: open_dataset(name, path, "train", mano) for name, path in args.data}
     if args.synthetic:
         from hand_perception.data.synthetic import SyntheticSamples

@@ -10,7 +10,7 @@ import yaml
 from hand_perception.errors import DataError
 from hand_perception.settings import build
 
-_CHOICES = {"optimizer": ("adamw", "adam"), "view": ("", "image", "hand")}
+_CHOICES = {"optimizer": ("adamw", "adam", "muon"), "view": ("", "image", "hand")}
 BALANCED = {"synthetic": 0.5, "photographs": 0.5}
 
 
@@ -19,11 +19,11 @@ class StageConfig:
     """One stage; its name is one of the objective's. It is ``steps`` batches long, or ``epochs``:
     so often through all samples of its sources together.
 
-    optimizer: "adamw", or "adam" as in the paper. cosine_from: where the rate starts to fall, in
-    epochs or steps as the stage is counted; right after the warm-up unless given. decay_at: where
-    the rate is divided by ten instead, counted likewise (MobRecon 4.1). view: "image" or
-    "hand", what of an image is seen; the objective's own choice unless given. flip: how often an
-    image is mirrored, a right hand made a left one (HandOS, table 2).
+    optimizer: "adamw", "muon", or "adam" as in the paper. cosine_from: where the rate starts to
+    fall, in epochs or steps as the stage is counted; right after the warm-up unless given.
+    decay_at: where the rate is divided by ten instead, counted likewise (MobRecon 4.1). view:
+    "image" or "hand", what of an image is seen; the objective's own choice unless given. flip: how
+    often an image is mirrored, a right hand made a left one (HandOS, table 2).
     sizes: side of the square images, one drawn a batch. slots: hands an image at most.
     impostors: queries an image that are no hands, for the decoder to tell them apart.
     iou_cost: how much -log IoU weighs in SimOTA beside the score's cross-entropy (1 in eq. 5).

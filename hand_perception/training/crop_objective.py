@@ -17,6 +17,7 @@ class CropObjective:
     """config: of the network, with crop_size, crop_scale and encoder; learner.network: itself."""
 
     learner: nn.Module
+    fusible: tuple[nn.Module, ...] = ()
 
     def __init__(self, config) -> None:
         self.config = config

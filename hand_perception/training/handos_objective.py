@@ -47,6 +47,7 @@ class HandOSObjective:
     """
 
     stages = ("detector", "joints", "mesh")
+    fusible = ()
 
     def __init__(
         self,

@@ -82,6 +82,11 @@ class MobReconObjective(CropObjective):
         self.mesh = MeshTerms(torch.from_numpy(self.template.faces).long().to(device))
         self.regressor = torch.from_numpy(self.template.regressor).to(device)
 
+    @property
+    def fusible(self) -> tuple[nn.Module, ...]:
+        """The mesh decoder: many small products over gathered rows."""
+        return (self.learner.network.decoder,)
+
     def prepare(self, stage: StageConfig) -> list[nn.Module]:
         self.learner.requires_grad_(True)
         self.learner.train()

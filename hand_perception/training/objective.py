@@ -15,11 +15,13 @@ from hand_perception.training.config import StageConfig
 class Objective(Protocol):
     """learner: a module whose ``network`` is what is shipped; it may hold more for training only.
 
-    stages: the names that a recipe's stages may have.
+    stages: the names that a recipe's stages may have. fusible: parts that torch.compile makes much
+    faster.
     """
 
     learner: nn.Module
     stages: tuple[str, ...]
+    fusible: tuple[nn.Module, ...]
 
     def to(self, device: torch.device) -> None:
         """Moves the learner and all that the losses need."""

@@ -22,6 +22,7 @@ from hand_perception.training.batches import Source
 from hand_perception.training.config import StageConfig, TrainingConfig
 from hand_perception.training.distributed import Team
 from hand_perception.training.objective import Objective
+from hand_perception.training.optimisers import make_optimiser
 
 REPORT_EVERY = 50
 SAVE_EVERY_SECONDS = 120.0
@@ -216,15 +217,6 @@ class Trainer:
         if optimiser is not None:
             groups["optimiser"] = checkpoint.optimiser_tensors(optimiser, self.learner)
         checkpoint.save(self.output / "last.safetensors", groups, {"stage": stage, "step": step})
-
-
-def make_optimiser(stage: StageConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Adam as torch has it, or AdamW with a second moment that forgets sooner."""
-    if stage.optimizer == "adam":
-        return torch.optim.Adam(parameters, stage.lr, weight_decay=stage.weight_decay)
-    return torch.optim.AdamW(
-        parameters, stage.lr, betas=(0.9, 0.98), weight_decay=stage.weight_decay
-    )
 
 
 def schedule(

@@ -20,7 +20,7 @@ from hand_perception.training.batches import BatchRecipe, StepBatches, collate
 from hand_perception.training.config import StageConfig, TrainingConfig
 from hand_perception.training.handos_objective import HandOSObjective
 from hand_perception.training.losses import joint_l1, known_mean, oks_loss, point_l1
-from hand_perception.training.trainer import Trainer, make_optimiser, schedule
+from hand_perception.training.trainer import Trainer, schedule
 
 
 class Counted:
@@ -89,13 +89,6 @@ def test_the_rate_is_constant_until_the_cosine_begins():
     middle = 0.02 + 0.98 / 2
     assert schedule(3250, warmup, total, begin) == pytest.approx(middle)
     assert schedule(4000, warmup, total, begin) == pytest.approx(0.02)
-
-
-def test_optimizers_by_name():
-    parameters = [torch.nn.Parameter(torch.zeros(1))]
-    adam = make_optimiser(StageConfig("mesh", optimizer="adam", lr=1e-3), parameters)
-    assert type(adam) is torch.optim.Adam and adam.defaults["betas"] == (0.9, 0.999)
-    assert type(make_optimiser(StageConfig("mesh"), parameters)) is torch.optim.AdamW
 
 
 @pytest.mark.parametrize(

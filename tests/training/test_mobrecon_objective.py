@@ -1,6 +1,7 @@
 """MobRecon's losses against values computed by hand, and its stages."""
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -203,3 +204,16 @@ def test_pre_training_moves_the_2d_part_and_then_all_moves(tmp_path):
     again = MobReconObjective(MobReconConfig(**TINY), {}, seed=5)
     again.load(mesh)
     assert torch.equal(again.learner.network.lifting.matrix, mesh["lifting.matrix"])
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_fused_decoder_says_and_learns_the_same(objective):
+    (decoder,) = objective.fusible
+    features = torch.randn(2, 49, TINY["features"], requires_grad=True)
+    plain = decoder(features)
+    (gradient,) = torch.autograd.grad(plain.square().sum(), features)
+    fused = torch.compile(decoder)(features)
+    (fused_gradient,) = torch.autograd.grad(fused.square().sum(), features)
+    # Sums of some hundred float32 terms in another order.
+    assert torch.allclose(fused, plain, rtol=1e-4, atol=1e-6)
+    assert torch.allclose(fused_gradient, gradient, rtol=1e-3, atol=1e-6)

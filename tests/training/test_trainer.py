@@ -23,9 +23,9 @@ class OneHand:
         return one_hand()
 
 
-def stages(*names, steps=4):
+def stages(*names, steps=4, optimizer="adamw"):
     return tuple(
-        StageConfig(name=n, steps=steps, batch_size=2, sizes=(64,), slots=1, warmup=1)
+        StageConfig(n, steps, batch_size=2, sizes=(64,), warmup=1, optimizer=optimizer)
         for n in names
     )
 
@@ -68,8 +68,9 @@ class CutTrainer(Trainer):
             raise MachineDownError
 
 
-def test_a_run_cut_in_two_equals_one_run(tmp_path, monkeypatch):
-    config = TrainingConfig("tiny", stages("detector", "mesh", steps=6))
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_cut_in_two_equals_one_run(optimizer, tmp_path, monkeypatch):
+    config = TrainingConfig("tiny", stages("detector", "mesh", steps=6, optimizer=optimizer))
     whole = train(tmp_path / "whole", config)
     sources = {"synthetic": OneHand(), "photographs": OneHand()}
     cut = CutTrainer(
