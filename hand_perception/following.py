@@ -12,14 +12,19 @@ import numpy as np
 from hand_perception.geometry import joint_boxes
 from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.reconstructor import HandReconstructor
+from hand_perception.smoothing import AlphaBetaFilter
 from hand_perception.template import Template
 
 # A hand moves on by at most this share of its box between two frames, or it was another hand.
 FASTEST = 0.5
+# Over how many frames a hand's path, and the size of its box, are remembered. A crop that shakes
+# makes joints shake; a size hardly changes from frame to frame.
+PATH_MEMORY, SIZE_MEMORY = 0.6, 3.0
 
 
 class FollowingReconstructor:
-    """A HandReconstructor for a stream of frames of one camera; called in the same way.
+    """A HandReconstructor for a stream of frames of one camera; called in the same way. After a
+    jump in time another one is needed.
 
     detect_every: how many frames to a look of the detector; 1 looks always. Networks that do not
     read crops look always, too.
@@ -30,8 +35,7 @@ class FollowingReconstructor:
         self.detect_every = detect_every
         self._age = 0
         self._size = (0, 0)
-        self._hands: list[Hand] = []
-        self._before: list[Hand] = []
+        self._followed: list[_Followed] = []
 
     @property
     def topology(self) -> Template:
@@ -45,47 +49,59 @@ class FollowingReconstructor:
         self, image: np.ndarray, camera: Camera | None = None, score_threshold: float = 0.5
     ) -> Reconstruction:
         """As HandReconstructor."""
-        if self._may_follow(image):
-            boxes = np.array([self._next_box(hand) for hand in self._hands])
+        if image.shape[:2] != self._size:
+            self._size, self._followed = image.shape[:2], []
+        if self._may_follow():
+            boxes = np.array([followed.next_box() for followed in self._followed])
             result = self._reconstruct.follow(image, camera, boxes, score_threshold)
-            if len(result.hands) == len(self._hands):
+            if len(result.hands) == len(self._followed):
                 self._age += 1
-                return self._remember(result, image)
+                for followed, hand in zip(self._followed, result.hands, strict=True):
+                    followed.update(joint_box(hand))
+                return result
         result = self._reconstruct(image, camera, score_threshold)
         self._age = 1
-        return self._remember(result, image)
-
-    def reset(self) -> None:
-        """Forgets all hands: the next frame is of another place or time."""
-        self._hands, self._before = [], []
-
-    def _may_follow(self, image: np.ndarray) -> bool:
-        return (
-            self._age < self.detect_every
-            and bool(self._hands)
-            and self._reconstruct.can_follow
-            and image.shape[:2] == self._size
-        )
-
-    def _remember(self, result: Reconstruction, image: np.ndarray) -> Reconstruction:
-        self._before, self._hands = self._hands, result.hands
-        self._size = image.shape[:2]
+        self._followed = [self._found(joint_box(hand)) for hand in result.hands]
         return result
 
-    def _next_box(self, hand: Hand) -> np.ndarray:
-        """[4], where the hand is about to be: moved on as it has moved since the frame before."""
-        box = joint_box(hand)
-        centre, side = _centre(box), max(box[2] - box[0], box[3] - box[1])
-        moves = [centre - _centre(joint_box(other)) for other in self._before]
-        near = [move for move in moves if np.linalg.norm(move) < FASTEST * side]
-        move = min(near, key=np.linalg.norm) if near else np.zeros(2)
-        return box + np.tile(move, 2)
+    def _may_follow(self) -> bool:
+        return (
+            self._age < self.detect_every and bool(self._followed) and self._reconstruct.can_follow
+        )
+
+    def _found(self, box: np.ndarray) -> _Followed:
+        """One of the followed, or somebody new."""
+        near = [followed for followed in self._followed if followed.distance(box) < FASTEST]
+        followed = min(near, key=lambda f: f.distance(box)) if near else _Followed()
+        if near:
+            self._followed.remove(followed)
+        followed.update(box)
+        return followed
+
+
+class _Followed:
+    """Where one hand is about to be: its joints' box over the frames, smoothed."""
+
+    def __init__(self) -> None:
+        self._path = AlphaBetaFilter(PATH_MEMORY)
+        self._size = AlphaBetaFilter(SIZE_MEMORY)
+
+    def update(self, box: np.ndarray) -> None:
+        low, high = box[:2], box[2:]
+        self._path((low + high) / 2, 1.0)
+        self._size(np.log(np.maximum(high - low, 1.0)), 1.0)
+
+    def next_box(self) -> np.ndarray:
+        """[4], moved on by a frame."""
+        centre, half = self._path.value + self._path.velocity, np.exp(self._size.value) / 2
+        return np.concatenate([centre - half, centre + half])
+
+    def distance(self, box: np.ndarray) -> float:
+        """Of a box from where the hand is expected, in the hand's sizes."""
+        away = (box[:2] + box[2:]) / 2 - self._path.value - self._path.velocity
+        return float(np.linalg.norm(away) / np.exp(self._size.value).max())
 
 
 def joint_box(hand: Hand) -> np.ndarray:
     """[4] x0, y0, x1, y1 in pixels, as the detector would give it."""
     return joint_boxes(hand.keypoints2d).astype(np.float64)
-
-
-def _centre(box: np.ndarray) -> np.ndarray:
-    return (box[:2] + box[2:]) / 2

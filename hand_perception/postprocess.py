@@ -168,20 +168,28 @@ def with_opinion(side: Side, confidence: float, right: float) -> tuple[Side, flo
     return (Side.RIGHT if evidence > 0 else Side.LEFT), float(1 / (1 + np.exp(-abs(evidence))))
 
 
+def spread(points: np.ndarray) -> float:
+    """Mean distance of [N, 2] from their mean: squares would follow a stray joint."""
+    return float(np.linalg.norm(points - points.mean(0), axis=1).mean())
+
+
+def grown(projected: np.ndarray, joints2d: np.ndarray) -> np.ndarray:
+    """The mesh's joints [21, 2] about their mean, spread as the 2D joints are: least squares draw a
+    noisy mesh smaller than the joints that they fit it to."""
+    middle = projected.mean(0)
+    factor = np.clip(spread(joints2d) / max(spread(projected), 1e-6), *_SHRINKAGE)
+    return middle + (projected - middle) * factor
+
+
 def shrinkage(
     joints2d: np.ndarray, projected: np.ndarray, box: np.ndarray, camera: Camera
 ) -> float:
     """How much larger a hand is in the image than its mesh, fitted to its 2D joints, appears.
 
-    Joints that are guessed lie too close together, and least squares draw a noisy mesh smaller than
-    the joints they fit it to: both put a hand too far away. The detector's box [4] is another look
-    at its size, if a coarse one, so the geometric mean of both counts. joints2d, projected: [21, 2]
-    pixels.
+    The fit draws the mesh smaller (see ``grown``), and joints that are guessed lie too close
+    together: both put a hand too far away. The detector's box [4] is another look at its size, if a
+    coarse one, so the geometric mean of both counts. joints2d, projected: [21, 2] pixels.
     """
-
-    def spread(points: np.ndarray) -> float:
-        return float(np.sqrt(((points - points.mean(0)) ** 2).sum(1).mean()))
-
     # Boxes end where the image does.
     limit = np.array([camera.width, camera.height] * 2) - 0.5
     seen = np.clip(joint_boxes(joints2d), -0.5, limit)
@@ -223,7 +231,7 @@ def _build_hand(
         projected = project(joints3d + translation, camera)
         translation = translation / shrinkage(joints2d, projected, box, camera)
         # Two looks at the same joints, by a regression and by the mesh: their mean errs less.
-        joints2d = (joints2d + projected) / 2
+        joints2d = (joints2d + grown(projected, joints2d)) / 2
     size = max(box[2] - box[0], box[3] - box[1], 1.0)
     agreement = np.exp(-((residual / (AGREEMENT * size)) ** 2) / 2)
     keypoints3d = joints3d + translation
