@@ -313,23 +313,26 @@ def rotation_to_axis(ray: np.ndarray) -> np.ndarray:
     return np.array([[1 - k * x * x, -k * x * y, -x], [-k * x * y, 1 - k * y * y, -y], [x, y, z]])
 
 
-def signed_volume(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Volumes [...] in cubic metres of meshes [..., V, 3] with faces [F, 3].
+def signed_volume(
+    vertices: np.ndarray, faces: np.ndarray, rim: np.ndarray | None = None
+) -> np.ndarray:
+    """Volumes [...] in cubic metres of meshes [..., V, 3] with faces [F, 3]. rim: rim_vertices, to
+    find them once for many meshes.
 
     Positive when the faces wind outwards, so a mirrored mesh is negative. One opening (a wrist) is
     closed by a fan around the centre of its rim: with the apex there, the fan's own tetrahedra are
     flat and drop out of the sum.
     """
     vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
-    rim = _rim_vertices(faces)
+    rim = rim_vertices(faces) if rim is None else rim
     apex = vertices[..., rim if len(rim) else faces[0], :].mean(-2, keepdims=True)
     corners = (vertices - apex)[..., faces, :]  # [..., F, 3, 3]
     a, b, c = corners[..., 0, :], corners[..., 1, :], corners[..., 2, :]
     return (np.cross(a, b) * c).sum((-1, -2)) / 6
 
 
-def _rim_vertices(faces: np.ndarray) -> np.ndarray:
-    """Vertices on edges that only one face has."""
+def rim_vertices(faces: np.ndarray) -> np.ndarray:
+    """Vertices [N] on edges that only one face has; none of a closed mesh."""
     edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
     keys, counts = np.unique(edges[:, 0] * (faces.max() + 1) + edges[:, 1], return_counts=True)
     single = keys[counts == 1]

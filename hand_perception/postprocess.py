@@ -155,7 +155,7 @@ def side_of(vertices: np.ndarray, template: Template) -> tuple[Side, float]:
     With right-hand faces the normals of a left hand point inwards: its signed volume is negative.
     That sums all normals with the area they stand for, so a few flipped faces do not decide.
     """
-    volume = float(signed_volume(vertices, template.faces))
+    volume = float(signed_volume(vertices, template.faces, template.rim))
     expected = template.volume * CERTAIN_VOLUME
     confidence = float(np.clip(0.5 + 0.5 * abs(volume) / expected, 0.5, 1.0))
     return (Side.RIGHT if volume > 0 else Side.LEFT), confidence

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hand_perception.errors import DataError
-from hand_perception.geometry import signed_volume
+from hand_perception.geometry import rim_vertices, signed_volume
 from hand_perception.hands import NUM_KEYPOINTS
 
 ASSETS = Path(__file__).parent / "assets"
@@ -51,7 +51,12 @@ class Template:
     @cached_property
     def volume(self) -> float:
         """Of the rest pose, its wrist closed, in cubic metres."""
-        return float(signed_volume(self.vertices, self.faces))
+        return float(signed_volume(self.vertices, self.faces, self.rim))
+
+    @cached_property
+    def rim(self) -> np.ndarray:
+        """Vertices around the opening at the wrist, [N]."""
+        return rim_vertices(self.faces.astype(np.int64))
 
 
 _FIELDS = {

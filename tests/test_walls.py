@@ -40,7 +40,7 @@ CORE += ("uncertainty", "matching", "mano_pose")
 FRONT_ENDS = ("ros", "dds", "demo", "node", "worker", "messages", "cli", "predict", "evaluation")
 FRONT_ENDS += ("articulation_messages", "camera_pipeline", "depth_matching", "publishing")
 FRONT_ENDS += ("complaints", "snapshot", "topics", "parameters", "frames", "markers")
-FRONT_ENDS += ("camera_watch", "placing", "interop_messages")
+FRONT_ENDS += ("camera_watch", "placing", "interop_messages", "arguments")
 FRONT_ENDS += ("bags", "viewer", "cdr", "sources")
 LABORATORY = ("models", "training", "synthesis", "data", "export")
 # Modules of a running system: its nodes, its commands and what judges it.

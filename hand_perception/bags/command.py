@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from hand_perception.arguments import add_parameter_arguments
 from hand_perception.bags.process import Settings, process
 from hand_perception.parameters import NodeParameters
 from hand_perception.topics import MARKERS, OVERLAY, POINTS
@@ -33,15 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("FX", "FY", "CX", "CY"),
         help="intrinsics in pixels for a recording without CameraInfo",
     )
-    parser.add_argument("--params", type=Path, help="parameter file of the node")
-    parser.add_argument(
-        "-p",
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME:=VALUE",
-        help="one parameter of the node; may be repeated, wins over --params",
-    )
+    add_parameter_arguments(parser)
     parser.add_argument("--namespace", default="", help="of the topics added (none)")
     parser.add_argument(
         "--also",

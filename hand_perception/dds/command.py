@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hand_perception.arguments import add_parameter_arguments
 from hand_perception.dds.network import (
     DISTROS,
     domain_id_from_environment,
@@ -38,15 +39,7 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
         default="dds",
         help="dds needs no ROS installation; ros is the rclpy lifecycle node, activated at once",
     )
-    parser.add_argument("--params", type=Path, help="parameter file, ROS's YAML layout")
-    parser.add_argument(
-        "-p",
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME:=VALUE",
-        help="one parameter; may be repeated, wins over --params",
-    )
+    add_parameter_arguments(parser)
     add_network_arguments(parser)
 
 
