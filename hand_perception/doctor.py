@@ -157,9 +157,7 @@ def models() -> Iterator[Finding]:
             continue
         version = folder.card["sha256"]["decoder.onnx"][:8]
         yield Finding(f"model {path.name}", OK, f"{version}, {folder.image_size} px", needed=True)
-        # TensorRT runs no network that reads crops yet.
-        if folder.network == "handos":
-            yield _engine(folder)
+        yield _engine(folder)
 
 
 def _engine(folder: ModelFolder) -> Finding:

@@ -18,8 +18,7 @@ from hand_perception.export.engine import PRECISIONS, build
 from hand_perception.export.engine_builder import BuildSettings
 from hand_perception.runtime.backend import ModelFolder
 from hand_perception.runtime.engine_file import engine_folder, read_engine
-from hand_perception.runtime.select import open_backend
-from hand_perception.runtime.tensorrt_backend import TensorRTBackend
+from hand_perception.runtime.select import open_backend, open_tensorrt
 
 SIZES = [(640, 480), (1280, 720), (1920, 1080)]
 
@@ -35,7 +34,7 @@ def main() -> int:
         where = engine_folder(folder).with_name(f"{engine_folder(folder).name}-{precision}")
         try:
             build(folder, BuildSettings(precision), where)
-            backend = TensorRTBackend.open(folder, where)
+            backend = open_tensorrt(folder, where)
         except HandPerceptionError as error:
             refusals[f"tensorrt {precision}"] = str(error)
             continue

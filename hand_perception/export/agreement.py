@@ -19,14 +19,15 @@ from hand_perception.runtime.backend import Backend, Decoded
 # What the reference is this sure of, the other must have.
 SURE_SCORE = 0.5
 SAME_BOX = 0.5
-COMPARED = ("joints2d", "vertices", "camera", "presence")
+COMPARED = ("joints2d", "vertices", "camera", "presence", "right")
 
 
 @dataclass(frozen=True)
 class Agreement:
     """Over all hands that the reference is sure of. Pixels are those of the network's image.
 
-    score, presence, box_px: the largest differences. joints_px and vertices_mm: a hand's mean
+    score, presence, side, box_px: the largest differences; side is 0 where the network has no
+    opinion on it. joints_px and vertices_mm: a hand's mean
     distance, of the median hand and of the worst. missing: hands that the other does not have.
     """
 
@@ -35,6 +36,7 @@ class Agreement:
     missing: int
     score: float
     presence: float
+    side: float
     box_px: float
     joints_px_median: float
     joints_px: float
@@ -56,7 +58,8 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Limits:
-    """What two backends may differ by: the worst hand's mean over its joints and its vertices."""
+    """What two backends may differ by: the worst hand's mean over its joints and its vertices.
+    score: of the detector and of the side, each in 0..1."""
 
     score: float
     joints_px: float
@@ -70,6 +73,7 @@ class Limits:
             f"{name} differ by {value:.3g}{unit} (at most {limit:.3g})"
             for name, value, limit, unit in (
                 ("scores", found.score, self.score, ""),
+                ("sides", found.side, self.score, ""),
                 ("joints", found.joints_px, self.joints_px, " px"),
                 ("meshes", found.vertices_mm, self.vertices_mm, " mm"),
             )
@@ -112,14 +116,14 @@ def compare(
                 missing += 1
                 continue
             rows.append(_difference(sure, k, found, int(overlaps[k].argmax()), canvas))
-    table = np.array(rows) if rows else np.zeros((1, 5))
+    table = np.array(rows) if rows else np.zeros((1, 6))
     worst, median = table.max(0), np.median(table, 0)
     return Agreement(
         count,
         hands,
         missing,
-        *(float(v) for v in worst[:3]),
-        *(float(v) for v in (median[3], worst[3], median[4], worst[4])),
+        *(float(v) for v in worst[:4]),
+        *(float(v) for v in (median[4], worst[4], median[5], worst[5])),
     )
 
 
@@ -141,16 +145,22 @@ def _hands(backend: Backend, image: np.ndarray, lowest: float) -> _Hands:
     return _Hands(
         detected.boxes[chosen].copy(),
         detected.scores[chosen].copy(),
-        Decoded(*(np.array(getattr(decoded, name)) for name in COMPARED)),
+        Decoded(*(_copy(getattr(decoded, name)) for name in COMPARED)),
     )
+
+
+def _copy(value: np.ndarray | None) -> np.ndarray | None:
+    return None if value is None else np.array(value)
 
 
 def _difference(a: _Hands, k: int, b: _Hands, m: int, canvas: int) -> tuple[float, ...]:
     joints = np.linalg.norm(a.decoded.joints2d[k] - b.decoded.joints2d[m], axis=-1)
     vertices = np.linalg.norm(a.decoded.vertices[k] - b.decoded.vertices[m], axis=-1)
+    sides = a.decoded.right is not None
     return (
         abs(a.scores[k] - b.scores[m]),
         abs(a.decoded.presence[k] - b.decoded.presence[m]),
+        abs(a.decoded.right[k] - b.decoded.right[m]) if sides else 0.0,
         np.abs(a.boxes[k] - b.boxes[m]).max() * canvas,
         joints.mean() * canvas,
         vertices.mean() * 1e3,

@@ -33,14 +33,16 @@ from hand_perception.runtime.engine_file import (
     load_engine,
     write_engine,
 )
-from hand_perception.runtime.onnxruntime_backend import OnnxRuntimeBackend
-from hand_perception.runtime.tensorrt_backend import (
-    TensorRTBackend,
-    check_network,
-    expected_identity,
+from hand_perception.runtime.select import (
+    AUTO_MODEL,
+    model_called,
+    on_tensorrt,
+    open_backend,
+    reads_crops,
 )
 from hand_perception.runtime.tensorrt_device import Device
-from hand_perception.runtime.tensorrt_library import Engine, load_tensorrt
+from hand_perception.runtime.tensorrt_engines import Engines, expected_identity
+from hand_perception.runtime.tensorrt_library import load_tensorrt
 
 GRAPHS = ("detector", "decoder")
 PRECISIONS = ("fp16", "fp32")
@@ -51,7 +53,7 @@ CHECK_CLIP = MODELS.parent / "demo" / "clip.mp4"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     usual = BuildSettings()
-    parser.add_argument("model", nargs="?", default="handos_s", help="name or folder (%(default)s)")
+    parser.add_argument("model", nargs="?", default=AUTO_MODEL, help="name or folder (%(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS, default=usual.precision)
     parser.add_argument(
         "--max-hands", type=int, default=usual.max_hands, help="at once (%(default)s)"
@@ -67,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    folder = ModelFolder.open(args.model)
+    folder = ModelFolder.open(model_called(args.model))
     # A quantised graph says itself where it is int8; the rest becomes float16.
     precision = "int8" if folder.card.get("precision") == "int8" else args.precision
     settings = BuildSettings(precision, args.max_hands, args.workspace, args.level)
@@ -85,7 +87,7 @@ def build(folder: ModelFolder, settings: BuildSettings, where: Path, force: bool
     """
     if not 1 <= settings.max_hands <= MAX_HANDS:
         raise ModelError(f"--max-hands must be from 1 to {MAX_HANDS}, got {settings.max_hands}")
-    check_network(folder)
+    reads_crops(folder)  # refuses an unknown network before minutes are spent
     trt, device = load_tensorrt(), Device()
     wanted = {
         graph: replace(
@@ -118,10 +120,9 @@ def check(
     folder: ModelFolder, device: Device, trt: ModuleType, plans: dict[str, bytes]
 ) -> Agreement:
     """The new engines against ONNX Runtime on the CPU, over stored frames."""
-    with device.active():
-        engines = [Engine(trt, plans[graph], graph) for graph in GRAPHS]
-    backend = TensorRTBackend(folder, device, *engines, plans["frame"], "under test")
-    return compare(OnnxRuntimeBackend(folder), backend, check_frames(), folder.image_size)
+    backend = on_tensorrt(folder, Engines.of(device, trt, plans, "under test"))
+    reference = open_backend(folder, "onnxruntime")
+    return compare(reference, backend, check_frames(), folder.image_size)
 
 
 def check_frames(count: int = CHECK_FRAMES) -> list[np.ndarray]:

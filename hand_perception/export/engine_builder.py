@@ -53,9 +53,13 @@ def typed_graph(folder: ModelFolder, graph: str, precision: str) -> onnx.ModelPr
 
 
 def feature_names(folder: ModelFolder) -> list[str]:
-    """What the detector hands to the decoder besides instances and boxes."""
-    model = onnx.load(folder.path / "decoder.onnx", load_external_data=False)
-    return [i.name for i in model.graph.input if i.name not in ("instances", "boxes")]
+    """What the detector hands to the decoder besides instances and boxes; nothing to crops."""
+    detector, decoder = (
+        onnx.load(folder.path / f"{graph}.onnx", load_external_data=False).graph
+        for graph in ("detector", "decoder")
+    )
+    handed = {value.name for value in detector.output} - {"instances", "boxes"}
+    return [value.name for value in decoder.input if value.name in handed]
 
 
 def profile(folder: ModelFolder, graph: str, max_hands: int) -> dict[str, list[list[int]]]:

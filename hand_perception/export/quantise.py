@@ -20,13 +20,13 @@ from onnxruntime import quantization
 from tqdm import tqdm
 
 from hand_perception.errors import DataError, ModelError
-from hand_perception.export.agreement import INT8, Agreement, compare
+from hand_perception.export.agreement import INT8, SURE_SCORE, Agreement, compare
 from hand_perception.export.precision import folded
 from hand_perception.imaging import read_image
 from hand_perception.postprocess import CANDIDATE_SCORE, choose_hands
 from hand_perception.predict import find_images
 from hand_perception.runtime.backend import ModelFolder
-from hand_perception.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from hand_perception.runtime.select import open_backend, reads_crops
 
 # Enough for the range of an activation; more changes the third digit.
 CALIBRATION_IMAGES = 64
@@ -62,11 +62,11 @@ def quantise(
 ) -> None:
     """Writes a model folder like ``folder`` with int8 convolutions.
 
-    images: RGB uint8 [H, W, 3]. Raises ModelError for a network that reads crops or is quantised
-    already, DataError where no hand is found in the images.
+    images: RGB uint8 [H, W, 3]. Raises ModelError for a model that is quantised already, DataError
+    where no hand is found in the images.
     """
-    if folder.network != "handos" or folder.card.get("precision") != "fp32":
-        raise ModelError(f"{folder.name} is no float32 handos model: name one")
+    if folder.card.get("precision") != "fp32":
+        raise ModelError(f"{folder.name} is no float32 model: name one")
     inputs = calibration_inputs(folder, images)
     if not inputs["decoder.onnx"]:
         raise DataError("no hand was found in the pictures: give pictures with hands")
@@ -86,8 +86,10 @@ def quantise(
 
 def agreement(folder: ModelFolder, output: Path, images: Iterable[np.ndarray]) -> Agreement:
     """How far the written model is from the one it was made of; raises ModelError beyond INT8."""
-    written = OnnxRuntimeBackend(ModelFolder.open(output))
-    found = compare(OnnxRuntimeBackend(folder), written, images, folder.image_size)
+    reference, written = (
+        open_backend(f, "onnxruntime") for f in (folder, ModelFolder.open(output))
+    )
+    found = compare(reference, written, images, folder.image_size)
     if not found.joints_px_median <= INT8.joints_px:
         raise ModelError(
             f"int8 moves the joints by {found.joints_px_median:.2g} px: calibrate on other pictures"
@@ -99,13 +101,15 @@ def calibration_inputs(
     folder: ModelFolder, images: Iterable[np.ndarray]
 ) -> dict[str, list[dict[str, np.ndarray]]]:
     """What each graph is fed for the images, by graph."""
-    backend = OnnxRuntimeBackend(folder)
+    backend = open_backend(folder, "onnxruntime")
+    # A crop of something else has activations of its own; of HandOS all boxes share the features.
+    lowest = SURE_SCORE if reads_crops(folder) else CANDIDATE_SCORE
     detector, decoder = [], []
     for image in images:
-        tensor = backend.prepare(image)
-        detector.append({"image": tensor})
-        detected = backend.detect(tensor)
-        chosen = choose_hands(detected, CANDIDATE_SCORE)[:2]
+        prepared = backend.prepare(image)
+        detector.append(backend.detector_inputs(prepared))
+        detected = backend.detect(prepared)
+        chosen = choose_hands(detected, lowest)[:2]
         if len(chosen):
             decoder.append(backend.decoder_inputs(detected, chosen))
     return {"detector.onnx": detector, "decoder.onnx": decoder}

@@ -66,6 +66,10 @@ class OnnxRuntimeBackend:
         self._decoder.run_with_iobinding(binding)
         return Decoded(*(value.numpy()[0] for value in binding.get_outputs()))
 
+    def detector_inputs(self, prepared: np.ndarray) -> dict[str, np.ndarray]:
+        """What the detector's graph is fed, to calibrate with."""
+        return {"image": prepared}
+
     def decoder_inputs(self, detected: Detected, chosen: np.ndarray) -> dict[str, np.ndarray]:
         """What the decoder's graph is fed for those queries, to calibrate with."""
         maps = (value.numpy().copy() for value in detected.features[1])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hand_perception.errors import ModelError
 from hand_perception.runtime.backend import Backend, ModelFolder
+
+if TYPE_CHECKING:
+    from hand_perception.runtime.tensorrt_engines import Engines
 
 AUTO_MODEL = "auto"
 
@@ -24,10 +27,30 @@ class Option:
     automatic: bool = True
 
 
-def _open_tensorrt(folder: ModelFolder, threads: int) -> Backend:
-    from hand_perception.runtime.tensorrt_backend import TensorRTBackend
+def reads_crops(folder: ModelFolder) -> bool:
+    """Whether the decoder reads crops of the image rather than the detector's features.
 
-    return TensorRTBackend.open(folder)
+    Raises ModelError for a network that this package does not know.
+    """
+    kinds = {"handos": False, "mobrecon": True, "handar": True}
+    if folder.network not in kinds:
+        raise ModelError(f"{folder.path}: unknown network {folder.network!r}: update this package")
+    return kinds[folder.network]
+
+
+def on_tensorrt(folder: ModelFolder, engines: Engines) -> Backend:
+    """The backend for that network over loaded engines."""
+    from hand_perception.runtime.tensorrt_backend import TensorRTBackend
+    from hand_perception.runtime.tensorrt_crops import TensorRTCropBackend
+
+    return (TensorRTCropBackend if reads_crops(folder) else TensorRTBackend)(folder, engines)
+
+
+def open_tensorrt(folder: ModelFolder, where: Path | None = None) -> Backend:
+    """Over the engines of this machine; raises ModelError as `Engines.open` does."""
+    from hand_perception.runtime.tensorrt_engines import Engines
+
+    return on_tensorrt(folder, Engines.open(folder, where))
 
 
 def _open_onnxruntime(provider: str) -> Callable[[ModelFolder, int], Backend]:
@@ -35,23 +58,15 @@ def _open_onnxruntime(provider: str) -> Callable[[ModelFolder, int], Backend]:
         from hand_perception.runtime.onnxruntime_backend import OnnxRuntimeBackend
         from hand_perception.runtime.onnxruntime_crops import OnnxRuntimeCropBackend
 
-        kinds = {
-            "handos": OnnxRuntimeBackend,
-            "mobrecon": OnnxRuntimeCropBackend,
-            "handar": OnnxRuntimeCropBackend,
-        }
-        if folder.network not in kinds:
-            raise ModelError(
-                f"{folder.path}: unknown network {folder.network!r}: update this package"
-            )
-        return kinds[folder.network](folder, threads, provider)
+        kind = OnnxRuntimeCropBackend if reads_crops(folder) else OnnxRuntimeBackend
+        return kind(folder, threads, provider)
 
     return open_it
 
 
 # Fastest first: the order in which `auto` tries them.
 BACKENDS = {
-    "tensorrt": Option(_open_tensorrt, needs_gpu=True),
+    "tensorrt": Option(lambda folder, threads: open_tensorrt(folder), needs_gpu=True),
     "onnxruntime-cuda": Option(_open_onnxruntime("cuda"), needs_gpu=True),
     # Builds engines of its own for minutes at its first frame, so only on request.
     "onnxruntime-tensorrt": Option(_open_onnxruntime("tensorrt"), needs_gpu=True, automatic=False),
@@ -88,13 +103,9 @@ def open_backend(folder: ModelFolder, backend: str = "auto", threads: int = 0) -
 
 
 def model_called(name: str | Path) -> str | Path:
-    """The name itself; for AUTO_MODEL the shipped engine that serves this machine best: MobRecon is
-    the more accurate one and light enough for a CPU, HandOS is the one that TensorRT runs.
-    """
-    if name != AUTO_MODEL:
-        return name
-    tensorrt = has_nvidia_driver() and importlib.util.find_spec("tensorrt") is not None
-    return "handos_s" if tensorrt else "mobrecon"
+    """The name itself; for AUTO_MODEL the shipped engine that serves best: MobRecon is the more
+    accurate one, light enough for a CPU, and runs wherever HandOS does."""
+    return "mobrecon" if name == AUTO_MODEL else name
 
 
 def has_nvidia_driver() -> bool:

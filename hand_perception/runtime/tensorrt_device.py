@@ -136,6 +136,30 @@ class Graph:
         self._graphs.check("cuGraphExecDestroy", self._executable)
 
 
+class Replayed:
+    """Work for the stream: run as it is at first, which lets TensorRT settle, then recorded."""
+
+    def __init__(self, device: Device, work: Callable[[], None]) -> None:
+        self._device, self._work = device, work
+        self._runs, self._graph = 0, None
+
+    def __call__(self) -> None:
+        if self._graph is not None:
+            self._graph.launch()
+        elif self._runs == 0:
+            self._work()
+        else:
+            self._graph: Graph | None = self._device.capture(self._work)
+            self._graph.launch()
+        self._runs += 1
+
+    def drop(self) -> None:
+        """Forget the recording."""
+        if self._graph is not None:
+            self._graph.destroy()
+            self._graph = None
+
+
 class _DriverGraphs:
     """The driver's functions for graphs, by their names in cuda.h."""
 
@@ -164,3 +188,8 @@ class _DriverGraphs:
 
 def _driver_graphs() -> _DriverGraphs:
     return _DriverGraphs(ctypes.CDLL("libcuda.so.1"))
+
+
+def nbytes_of(shape: tuple[int, ...], dtype: np.dtype | type) -> int:
+    """Bytes of an array."""
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize

@@ -20,6 +20,7 @@ _ALIASES = {"8UC3": "bgr8", "8UC1": "mono8", "yuv422_yuy2": "yuyv", "yuv422": "u
 # ctypes' and pycuda's letters for the types of the kernels' arguments.
 LETTERBOX_ARGUMENTS = "PiiiiPiiiffffff"
 GATHER_ARGUMENTS = "PPPii"
+KERNEL_ARGUMENTS = {"letterbox_normalise": LETTERBOX_ARGUMENTS, "gather_rows": GATHER_ARGUMENTS}
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,16 @@ class RawImage:
         image = np.ascontiguousarray(image)
         height, width = image.shape[:2]
         return cls(image.reshape(-1), "rgb8", width, height, 3 * width)
+
+    def rgb(self) -> np.ndarray:
+        """uint8 [H, W, 3] of an rgb8 image, a view; raises ImageError for another encoding."""
+        if self.encoding != "rgb8":
+            raise ImageError(
+                f"crops are cut from rgb8 images, got {self.encoding!r}: decode it first "
+                "(frames.image_from_message)"
+            )
+        rows = self.data[: self.nbytes].reshape(self.height, self.step)
+        return rows[:, : 3 * self.width].reshape(self.height, self.width, 3)
 
     @property
     def code(self) -> int:

@@ -17,9 +17,9 @@ class Known:
 
     identity = "known"
 
-    def __init__(self, order=(0, 1, 2), joints=0.0, vertices=0.0, score=0.0, lost=()):
+    def __init__(self, order=(0, 1, 2), joints=0.0, vertices=0.0, score=0.0, side=0.0, lost=()):
         self.order, self.joints, self.vertices = list(order), joints, vertices
-        self.score, self.lost = score, list(lost)
+        self.score, self.side, self.lost = score, side, list(lost)
 
     def prepare(self, image):
         return image
@@ -35,19 +35,20 @@ class Known:
         joints = np.broadcast_to(centre, (len(chosen), 21, 2)) + [self.joints / CANVAS, 0]
         vertices = np.full((len(chosen), 778, 3), centre[:, :, :1])
         vertices = vertices + [0, 0, self.vertices / 1e3]
-        return Decoded(joints, vertices, np.zeros((len(chosen), 3)), np.ones(len(chosen)))
+        ones = np.ones(len(chosen))
+        return Decoded(joints, vertices, np.zeros((len(chosen), 3)), ones, ones - self.side)
 
 
 IMAGES = [np.zeros((16, 16, 3), np.uint8)] * 2
 
 
 def test_known_differences_are_measured_whatever_the_order_of_queries():
-    other = Known(order=(2, 1, 0), joints=1.5, vertices=2.5, score=0.01)
+    other = Known(order=(2, 1, 0), joints=1.5, vertices=2.5, score=0.01, side=0.02)
     found = compare(Known(), other, IMAGES, CANVAS)
     assert (found.images, found.hands, found.missing) == (2, 4, 0)
     assert found.joints_px == pytest.approx(1.5) and found.joints_px_median == pytest.approx(1.5)
     assert found.vertices_mm == pytest.approx(2.5) and found.score == pytest.approx(0.01)
-    assert found.box_px == 0
+    assert found.side == pytest.approx(0.02) and found.box_px == 0
 
 
 def test_limits_name_what_exceeds_them():
@@ -57,6 +58,8 @@ def test_limits_name_what_exceeds_them():
         limits.check(compare(Known(), Known(joints=1.1), IMAGES, CANVAS), "the engine")
     with pytest.raises(ModelError, match="meshes differ by 2 mm"):
         limits.check(compare(Known(), Known(vertices=2), IMAGES, CANVAS), "the engine")
+    with pytest.raises(ModelError, match="sides differ by 0.3"):
+        limits.check(compare(Known(), Known(side=0.3), IMAGES, CANVAS), "the engine")
     with pytest.raises(ModelError, match="2 of 4 hands are missing"):
         limits.check(compare(Known(), Known(lost=[1]), IMAGES, CANVAS), "the engine")
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from runtime.tiny_folder import export_tiny
+from runtime.tiny_folder import export_tiny, export_tiny_crops
 
 from hand_perception import cli
 from hand_perception.errors import DataError, ModelError
 from hand_perception.export import quantise
 from hand_perception.export.engine_builder import typed_graph
 from hand_perception.runtime.backend import GRAPHS, ModelFolder
+from hand_perception.runtime.select import open_backend, reads_crops
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return export_tiny(tmp_path_factory.mktemp("tiny"))
+@pytest.fixture(scope="module", params=[export_tiny, export_tiny_crops], ids=["handos", "mobrecon"])
+def folder(request, tmp_path_factory):
+    return request.param(tmp_path_factory.mktemp("tiny"))
 
 
 def pictures(count: int) -> list[np.ndarray]:
@@ -62,6 +65,25 @@ def test_it_stays_near_float32(folder, quantised):
     assert found.hands and found.joints_px_median <= quantise.INT8.joints_px
 
 
+def test_crops_are_calibrated_where_hands_are(folder):
+    if not reads_crops(folder):
+        pytest.skip("of networks that read crops")
+    (image,) = pictures(1)
+    backend = open_backend(folder, "onnxruntime", 1)
+    detected = backend.detect(backend.prepare(image))
+    best = np.argsort(-detected.scores)[:1]
+    (feed,) = quantise.calibration_inputs(folder, [image])["decoder.onnx"]
+    assert 1 <= len(feed["crops"]) <= 2 and detected.scores[best] >= quantise.SURE_SCORE
+    np.testing.assert_array_equal(
+        feed["crops"][:1], backend.decoder_inputs(detected, best)["crops"]
+    )
+    # Less sure of all of them, it is calibrated on none.
+    unsure = replace(detected, scores=detected.scores * 0.4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(backend), "detect", lambda *_: unsure)
+        assert quantise.calibration_inputs(folder, [image])["decoder.onnx"] == []
+
+
 def test_the_card_says_what_was_done(folder, quantised):
     card = quantised[True].card
     assert card["precision"] == "int8" and card["symmetric"]
@@ -69,7 +91,7 @@ def test_the_card_says_what_was_done(folder, quantised):
 
 
 def test_a_model_is_quantised_once_and_from_pictures_with_hands(folder, quantised, tmp_path):
-    with pytest.raises(ModelError, match="no float32 handos model"):
+    with pytest.raises(ModelError, match="is no float32 model"):
         quantise.quantise(quantised[True], pictures(1), tmp_path)
     with pytest.raises(DataError, match="no hand was found"):
         quantise.quantise(folder, [], tmp_path)

@@ -20,6 +20,7 @@ import onnx
 import onnxruntime
 
 from hand_perception.runtime import tensorrt_device
+from hand_perception.runtime.tensorrt_frame import ENCODINGS
 
 _PLAN = b"fake plan\n"
 _POISON = 0xFF  # as float16 and float32 this is NaN
@@ -156,9 +157,8 @@ class FakeGpu:
                 for letter, value in zip(self._types, arguments, strict=True):
                     if type(value) is not (float if letter == "f" else int):
                         raise FakeCudaError(f"{self._name}: {value!r} is no {letter}")
-                pointers = [v for t, v in zip(self._types, arguments, strict=True) if t == "P"]
-                for address in pointers:
-                    gpu.bytes_at(address, 1, gpu.device)
+                for k, nbytes in _touched(self._name, arguments).items():
+                    gpu.bytes_at(arguments[k], nbytes, gpu.device)
                 # letterbox: canvas x canvas; gather: width x count
                 extent = {"letterbox_normalise": (6, 6), "gather_rows": (4, 3)}[self._name]
                 for axis, k in enumerate(extent):
@@ -279,6 +279,16 @@ class FakeGpu:
         trt.OnnxParser = lambda network, logger: _Parser(network)
         trt.Runtime = lambda logger: _Runtime(self, logger)
         return trt
+
+
+def _touched(kernel: str, arguments: tuple) -> dict[int, int]:
+    """How many bytes a kernel reads or writes at each of its addresses, by argument."""
+    if kernel == "gather_rows":
+        _, _, _, count, width = arguments
+        return {0: 4 * width, 1: 4 * count, 2: 4 * count * width}
+    height, step, encoding, canvas = (arguments[k] for k in (2, 3, 4, 6))
+    rows = height * 3 // 2 if ENCODINGS[encoding].startswith("nv") else height
+    return {0: rows * step, 5: 3 * 4 * canvas**2}
 
 
 class _Function:

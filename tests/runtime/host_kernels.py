@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hand_perception.runtime.tensorrt_frame import GATHER_ARGUMENTS, KERNELS, LETTERBOX_ARGUMENTS
+from hand_perception.runtime.tensorrt_frame import KERNEL_ARGUMENTS, KERNELS
 
 _CTYPES = {"P": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float}
-SIGNATURES = {"letterbox_normalise": LETTERBOX_ARGUMENTS, "gather_rows": GATHER_ARGUMENTS}
 
 
 @cache
@@ -28,7 +27,7 @@ def host_kernels(folder: Path) -> dict:
     subprocess.run([compiler, *flags, str(KERNELS), "-o", str(library)], check=True)
     loaded = ctypes.CDLL(str(library))
     functions = {}
-    for name, letters in SIGNATURES.items():
+    for name, letters in KERNEL_ARGUMENTS.items():
         functions[name] = getattr(loaded, name)
         functions[name].argtypes = [_CTYPES[letter] for letter in letters]
         functions[name].restype = None

@@ -1,0 +1,57 @@
+"""Around every network that reads crops: where to cut, and the way back to the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hand_perception.imaging import Crop, Letterbox
+from hand_perception.runtime.backend import Decoded, Detected, ModelFolder
+
+# Outputs of the decoder's graph, with hands along their first axis.
+CROP_OUTPUTS = ("joints2d", "vertices", "presence", "right")
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """canvas: side of the detector's image in pixels; margin: of a crop, times the longer side of
+    its box; size: side of a crop in pixels."""
+
+    canvas: int
+    margin: float
+    size: int
+
+    @classmethod
+    def of(cls, folder: ModelFolder, size: int) -> Cutting:
+        return cls(folder.image_size, float(folder.card["config"]["crop_scale"]), size)
+
+    def given(self, image: Any, fit: Letterbox, boxes: np.ndarray) -> Detected:
+        """Boxes [H, 4] in pixels of the image as if the detector had found them, for certain."""
+        corners = (fit.boxes_to_network(boxes) + 0.5) / self.canvas
+        low, high = corners[:, :2], corners[:, 2:]
+        found = np.concatenate([(low + high) / 2, high - low], -1)
+        return Detected(found, np.ones(len(boxes), np.float32), (image, fit))
+
+    def crops(self, detected: Detected, chosen: np.ndarray) -> list[Crop]:
+        """Of the chosen boxes. ``detected.features``: the image, and how it lies in the canvas."""
+        _, fit = detected.features
+        centre, half = detected.boxes[chosen, :2], detected.boxes[chosen, 2:] / 2
+        corners = np.concatenate([centre - half, centre + half], -1).astype(np.float64)
+        boxes = fit.boxes_to_image(corners * self.canvas - 0.5)
+        return [Crop.around(box, self.margin, self.size) for box in boxes]
+
+    def decoded(self, fit: Letterbox, crops: list[Crop], outputs: dict[str, np.ndarray]) -> Decoded:
+        """CROP_OUTPUTS of the crops' network -> joints in the canvas, and where each crop looks."""
+        joints = zip(crops, outputs["joints2d"], strict=True)
+        in_image = np.stack([crop.points_to_image(points) for crop, points in joints])
+        gaze = np.stack([crop.centre for crop in crops])
+        return Decoded(
+            joints2d=(fit.points_to_network(in_image) + 0.5) / self.canvas,
+            vertices=outputs["vertices"],
+            camera=np.zeros((len(crops), 3), np.float32),
+            presence=outputs["presence"],
+            right=outputs["right"],
+            gaze=(fit.points_to_network(gaze) + 0.5) / self.canvas,
+        )
