@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -120,33 +122,48 @@ def _sample_by_grid(values: list[Tensor], locations: Tensor, weights: Tensor) ->
 
 
 def _sample_by_gather(values: list[Tensor], locations: Tensor, weights: Tensor) -> Tensor:
-    """The same from one Gather and one MatMul: GridSample has been wrong in several runtimes."""
+    """The same from one Gather and one MatMul: GridSample has been wrong in several runtimes.
+
+    A border of zeros around each map stands for all that is outside, so that no corner needs a
+    mask, and all levels go at once: small operations cost a runtime more than their sums.
+    """
     batch, count, heads, levels, points, _ = locations.shape
-    tokens = [v.flatten(2).transpose(1, 2) for v in values]
-    total = sum(t.shape[1] for t in tokens)
-    flat = torch.cat(tokens, 1).reshape(batch * total * heads, -1)
-    base = (torch.arange(batch, device=flat.device) * total)[:, None, None, None]
-    head = torch.arange(heads, device=flat.device)[None, None, :, None]
-    weights = weights.reshape(batch, count, heads, levels, points)
-    indices, mixing, start = [], [], 0
-    for level, value in enumerate(values):
-        height, width = value.shape[-2:]
-        x = locations[:, :, :, level, :, 0] * width - 0.5
-        y = locations[:, :, :, level, :, 1] * height - 0.5
-        x0, y0 = x.floor(), y.floor()
-        for dy in (0, 1):
-            for dx in (0, 1):
-                xi, yi = x0 + dx, y0 + dy
-                inside = (xi >= 0) & (xi < width) & (yi >= 0) & (yi < height)
-                bilinear = (1 - (x - xi).abs()) * (1 - (y - yi).abs()) * inside.to(x.dtype)
-                cell = yi.clamp(0, height - 1) * width + xi.clamp(0, width - 1)
-                indices.append((base + start + cell.long()) * heads + head)
-                mixing.append(bilinear * weights[:, :, :, level])
-        start += height * width
-    index = torch.cat(indices, -1).reshape(-1)
-    gathered = flat.index_select(0, index).reshape(batch * count * heads, -1, flat.shape[-1])
-    mixing = torch.cat(mixing, -1).reshape(batch * count * heads, 1, -1)
+    tokens = torch.cat([F.pad(v, (1, 1, 1, 1)).flatten(2) for v in values], 2).transpose(1, 2)
+    total = tokens.shape[1]
+    flat = tokens.reshape(batch * total * heads, -1)
+
+    def each(numbers: Iterable[int]) -> Tensor:
+        """A number a level -> [heads, levels * points]."""
+        level = torch.tensor(list(numbers), dtype=locations.dtype, device=locations.device)
+        return level.repeat_interleave(points).repeat(heads, 1)
+
+    padded = [(v.shape[-1] + 2, v.shape[-2] + 2) for v in values]
+    starts = itertools.accumulate([0, *(w * h for w, h in padded[:-1])])
+    x, x_share = _neighbours(locations[..., 0].flatten(3), each(w for w, _ in padded))
+    y, y_share = _neighbours(locations[..., 1].flatten(3), each(h for _, h in padded))
+    width, start = each(w for w, _ in padded), each(starts)
+    rows = [row * width + start for row in y]
+    own = torch.arange(heads, device=flat.device)[:, None]
+    image = torch.arange(batch, device=flat.device)[:, None, None, None] * total
+    cells = torch.cat([row + column for row in rows for column in x], -1).long()
+    index = (cells + image) * heads + own
+    y_share = [share * weights for share in y_share]
+    mixing = torch.cat([v * u for v in y_share for u in x_share], -1)
+    gathered = flat.index_select(0, index.reshape(-1))
+    gathered = gathered.reshape(batch * count * heads, -1, flat.shape[-1])
+    mixing = mixing.reshape(batch * count * heads, 1, -1)
     return torch.bmm(mixing, gathered).reshape(batch, count, -1)
+
+
+def _neighbours(places: Tensor, padded: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Along one axis: places in 0..1 of maps that are ``padded`` cells long with a border of one.
+    The cells before and behind, held within the padded map, and how much each counts."""
+    place = places * (padded - 2) + 0.5
+    first = place.floor()
+    behind = place - first
+    last = padded - 1
+    cells = [torch.minimum(cell.clamp(min=0), last) for cell in (first, first + 1)]
+    return cells, [1 - behind, behind]
 
 
 def sample_map(features: Tensor, grid: Tensor) -> Tensor:
