@@ -15,6 +15,7 @@ from hand_perception import cli
 from hand_perception.errors import DataError, ModelError
 from hand_perception.export import quantise
 from hand_perception.export.engine_builder import typed_graph
+from hand_perception.postprocess import choose_hands
 from hand_perception.runtime.backend import GRAPHS, ModelFolder
 from hand_perception.runtime.select import open_backend, reads_crops
 
@@ -65,22 +66,20 @@ def test_it_stays_near_float32(folder, quantised):
     assert found.hands and found.joints_px_median <= quantise.INT8.joints_px
 
 
-def test_crops_are_calibrated_where_hands_are(folder):
-    if not reads_crops(folder):
-        pytest.skip("of networks that read crops")
+def test_decoders_are_calibrated_on_hands_and_on_nothing_else(folder):
     (image,) = pictures(1)
     backend = open_backend(folder, "onnxruntime", 1)
     detected = backend.detect(backend.prepare(image))
-    best = np.argsort(-detected.scores)[:1]
+    expected = backend.decoder_inputs(detected, choose_hands(detected, quantise.SURE_SCORE)[:2])
     (feed,) = quantise.calibration_inputs(folder, [image])["decoder.onnx"]
-    assert 1 <= len(feed["crops"]) <= 2 and detected.scores[best] >= quantise.SURE_SCORE
-    np.testing.assert_array_equal(
-        feed["crops"][:1], backend.decoder_inputs(detected, best)["crops"]
-    )
-    # Less sure of all of them, it is calibrated on none.
-    unsure = replace(detected, scores=detected.scores * 0.4)
+    assert feed.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(feed[name], value, err_msg=name)
+    # Just too unsure of the best of them, it is calibrated on none.
+    lowest = quantise.SURE_SCORE if reads_crops(folder) else quantise.CANDIDATE_SCORE
+    scores = detected.scores * (0.999 * lowest / detected.scores.max())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(backend), "detect", lambda *_: unsure)
+        patch.setattr(type(backend), "detect", lambda *_: replace(detected, scores=scores))
         assert quantise.calibration_inputs(folder, [image])["decoder.onnx"] == []
 
 

@@ -48,17 +48,21 @@ def gpu(kernels, monkeypatch):
 
 @pytest.fixture(scope="module")
 def built(folder, kernels, tmp_path_factory):
-    """float32 engines, built once."""
-    with pytest.MonkeyPatch.context() as patch:
-        prepare(patch, FakeGpu(kernels))
-        where = tmp_path_factory.mktemp("engines")
-        engine.build(folder, BuildSettings("fp32", MAX_HANDS), where)
-        return where
+    """Engines by precision, each built once."""
+    folders = {}
+    for precision in engine.PRECISIONS:
+        with pytest.MonkeyPatch.context() as patch:
+            gpu = prepare(patch, FakeGpu(kernels))
+            where = tmp_path_factory.mktemp(precision)
+            engine.build(folder, BuildSettings(precision, MAX_HANDS), where)
+            folders[precision] = where
+            assert gpu.builds == 2
+    return folders
 
 
 @pytest.fixture
 def backend(gpu, folder, built):
-    return select.open_tensorrt(folder, built)
+    return select.open_tensorrt(folder, built["fp32"])
 
 
 @pytest.fixture
@@ -73,18 +77,16 @@ def given(backend, image, boxes=BOXES):
 
 @pytest.mark.parametrize("precision", engine.PRECISIONS)
 def test_both_engines_are_built_and_find_what_onnx_runtime_finds(
-    gpu, folder, reference, tmp_path, precision
+    gpu, folder, reference, built, precision
 ):
-    engine.build(folder, BuildSettings(precision, MAX_HANDS), tmp_path)
-    assert gpu.builds == 2
-    backend = select.open_tensorrt(folder, tmp_path)
+    backend = select.open_tensorrt(folder, built[precision])
     assert isinstance(backend, TensorRTCropBackend)
     assert f"{precision} tensorrt-10.3.0 Fake RTX" in backend.identity
     pictures = [picture(seed, 60, 80) for seed in range(2, 5)]
     found = agreement.compare(reference, backend, pictures, folder.image_size)
     agreement.LIMITS[precision].check(found, precision)
     assert found.hands >= 3
-    identity, _ = read_engine(tmp_path / "decoder.engine")
+    identity, _ = read_engine(built[precision] / "decoder.engine")
     assert identity.shapes == {"crops": [[h, 3, 128, 128] for h in (1, 2, MAX_HANDS)]}
     assert identity.agreement["hands"] > 0 and "side" in identity.agreement
 
@@ -171,13 +173,13 @@ def test_auto_takes_the_engine_where_there_is_one(gpu, folder, built, tmp_path, 
     monkeypatch.setattr(select, "has_nvidia_driver", lambda: True)
     version = folder.card["sha256"]["decoder.onnx"][:8]
     assert "no TensorRT engine" in select.open_backend(folder, threads=1).identity
-    (tmp_path / f"{folder.name}-{version}").symlink_to(built)
+    (tmp_path / f"{folder.name}-{version}").symlink_to(built["fp32"])
     opened = select.open_backend(folder)
     assert isinstance(opened, TensorRTCropBackend) and "fastest" in opened.identity
 
 
 def test_a_stale_engine_is_refused_and_built_again(gpu, folder, built, tmp_path, capsys):
-    for file in built.glob("*.engine"):
+    for file in built["fp32"].glob("*.engine"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     settings = BuildSettings("fp32", MAX_HANDS)
     assert engine.build(folder, settings, tmp_path) == "up to date" and gpu.builds == 0
