@@ -147,7 +147,7 @@ def providers() -> Iterator[Finding]:
 
 
 def models() -> Iterator[Finding]:
-    """The shipped models, whether they are whole, and the engines built of them."""
+    """The shipped models, whether they are whole, and the engines built of those in float32."""
     for path in sorted(p for p in MODELS.glob("*") if p.is_dir()):
         try:
             folder = ModelFolder.open(path.name)
@@ -157,7 +157,8 @@ def models() -> Iterator[Finding]:
             continue
         version = folder.card["sha256"]["decoder.onnx"][:8]
         yield Finding(f"model {path.name}", OK, f"{version}, {folder.image_size} px", needed=True)
-        yield _engine(folder)
+        if folder.card.get("precision") == "fp32":  # int8 is for processors
+            yield _engine(folder)
 
 
 def _engine(folder: ModelFolder) -> Finding:

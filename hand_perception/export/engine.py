@@ -34,8 +34,6 @@ from hand_perception.runtime.engine_file import (
     write_engine,
 )
 from hand_perception.runtime.select import (
-    AUTO_MODEL,
-    model_called,
     on_tensorrt,
     open_backend,
     reads_crops,
@@ -53,7 +51,7 @@ CHECK_CLIP = MODELS.parent / "demo" / "clip.mp4"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     usual = BuildSettings()
-    parser.add_argument("model", nargs="?", default=AUTO_MODEL, help="name or folder (%(default)s)")
+    parser.add_argument("model", nargs="?", default="mobrecon", help="name or folder (%(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS, default=usual.precision)
     parser.add_argument(
         "--max-hands", type=int, default=usual.max_hands, help="at once (%(default)s)"
@@ -69,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    folder = ModelFolder.open(model_called(args.model))
+    folder = ModelFolder.open(args.model)
     # A quantised graph says itself where it is int8; the rest becomes float16.
     precision = "int8" if folder.card.get("precision") == "int8" else args.precision
     settings = BuildSettings(precision, args.max_hands, args.workspace, args.level)

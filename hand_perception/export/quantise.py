@@ -76,6 +76,7 @@ def quantise(
         _quantise_graph(folder.path / graph, output / graph, feeds, symmetric)
         hashes[graph] = hashlib.sha256((output / graph).read_bytes()).hexdigest()
     card = folder.card | {
+        "name": output.name,
         "precision": "int8",
         "symmetric": symmetric,
         "quantised_from": folder.card["sha256"],

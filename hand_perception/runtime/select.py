@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hand_perception.errors import ModelError
 from hand_perception.runtime.backend import Backend, ModelFolder
+from hand_perception.runtime.processor import has_int8_dot_product
 
 if TYPE_CHECKING:
     from hand_perception.runtime.tensorrt_engines import Engines
@@ -103,9 +104,13 @@ def open_backend(folder: ModelFolder, backend: str = "auto", threads: int = 0) -
 
 
 def model_called(name: str | Path) -> str | Path:
-    """The name itself; for AUTO_MODEL the shipped engine that serves best: MobRecon is the more
-    accurate one, light enough for a CPU, and runs wherever HandOS does."""
-    return "mobrecon" if name == AUTO_MODEL else name
+    """The name itself; for AUTO_MODEL the shipped engine that serves this machine best: MobRecon,
+    in int8 where that is faster and no GPU wants it in float."""
+    if name != AUTO_MODEL:
+        return name
+    if not has_nvidia_driver() and has_int8_dot_product():
+        return "mobrecon_int8"
+    return "mobrecon"
 
 
 def has_nvidia_driver() -> bool:

@@ -61,6 +61,22 @@ def test_a_named_backend_is_not_replaced_by_another(folder):
         select.open_backend(folder, "openvino")
 
 
+@pytest.mark.parametrize(
+    "driver, dot_product, expected",
+    [
+        (False, True, "mobrecon_int8"),
+        (False, False, "mobrecon"),
+        (True, True, "mobrecon"),
+        (True, False, "mobrecon"),
+    ],
+)
+def test_auto_is_the_engine_for_this_machine(monkeypatch, driver, dot_product, expected):
+    monkeypatch.setattr(select, "has_nvidia_driver", lambda: driver)
+    monkeypatch.setattr(select, "has_int8_dot_product", lambda: dot_product)
+    assert select.model_called("auto") == expected
+    assert select.model_called("handos_s") == "handos_s"
+
+
 @pytest.mark.skipif(HAS_CUDA, reason="onnxruntime-gpu is installed")
 @pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
 def test_a_provider_that_is_not_installed_names_the_cure(folder, name):
