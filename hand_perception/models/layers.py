@@ -134,10 +134,10 @@ def _sample_by_gather(values: list[Tensor], locations: Tensor, weights: Tensor) 
 
     def each(numbers: Iterable[int]) -> Tensor:
         """A number a level -> [heads, levels * points]."""
-        level = torch.tensor(list(numbers), dtype=locations.dtype, device=locations.device)
-        return level.repeat_interleave(points).repeat(heads, 1)
+        row = [float(number) for number in numbers for _ in range(points)]
+        return torch.tensor([row] * heads, dtype=locations.dtype, device=locations.device)
 
-    padded = [(v.shape[-1] + 2, v.shape[-2] + 2) for v in values]
+    padded = [(int(v.shape[-1]) + 2, int(v.shape[-2]) + 2) for v in values]
     starts = itertools.accumulate([0, *(w * h for w, h in padded[:-1])])
     x, x_share = _neighbours(locations[..., 0].flatten(3), each(w for w, _ in padded))
     y, y_share = _neighbours(locations[..., 1].flatten(3), each(h for _, h in padded))
