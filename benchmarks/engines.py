@@ -1,10 +1,10 @@
 """One table of engines from one run: accuracy, CPU time a frame, size.
 
     python benchmarks/engines.py --data PHOTOGRAPHS [--synthetic DIR] [--models handos_s mobrecon]
-        [--mediapipe PYTHON] [--limit N] [--output engines.json]
+        [--mediapipe PYTHON] [--clip VIDEO] [--limit N] [--output engines.json]
 
 Photographs: the val split of a folder with labels.jsonl. CPU time is process time on one thread:
-"looking" is a frame of the shipped clip with one or two hands, the detector run on each;
+"looking" is a frame of the clip (the shipped one has one or two hands), the detector run on each;
 "following" the same frames as a stream, the detector run on every tenth. PYTHON is an interpreter
 that has mediapipe 0.10.21, which pins numpy < 2 and so lives in a virtual environment of its own.
 The labels of the photographs are that very network's, checked by its look at the mirrored picture:
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--synthetic", type=Path)
     parser.add_argument("--models", nargs="+", default=["handos_s", "mobrecon"])
     parser.add_argument("--mediapipe", type=Path, metavar="PYTHON")
+    parser.add_argument("--clip", type=Path, default=MODELS.parent / "demo" / "clip.mp4")
     parser.add_argument("--limit", type=int, help="photographs at most")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
@@ -71,7 +72,7 @@ def measure(name: str, args: argparse.Namespace, chosen: list) -> dict:
         samples = synthetic.read_samples(args.synthetic)
         step = max(1, len(samples) // args.limit) if args.limit else 1
         row["synthetic"] = synthetic.evaluate(samples, list(range(0, len(samples), step)), engine)
-    frames = clip_frames()
+    frames = clip_frames(args.clip)
     row["looking_ms"] = milliseconds(engine, frames)
     if engine.can_follow:
         row["following_ms"] = milliseconds(FollowingReconstructor(engine, FOLLOW_FRAMES), frames)
@@ -88,9 +89,9 @@ def milliseconds(engine, frames: list[np.ndarray]) -> float:
     return round(1e3 * float(np.mean(times[5:])), 2)
 
 
-def clip_frames() -> list[np.ndarray]:
-    """Of the shipped clip, RGB 640 x 480."""
-    clip = cv2.VideoCapture(str(MODELS.parent / "demo" / "clip.mp4"))
+def clip_frames(path: Path) -> list[np.ndarray]:
+    """Of a video, RGB 640 x 480."""
+    clip = cv2.VideoCapture(str(path))
     frames = []
     while len(frames) < CLIP_FRAMES:
         ok, frame = clip.read()
@@ -110,7 +111,7 @@ def measure_mediapipe(args: argparse.Namespace, chosen: list) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         listing, frames = Path(folder) / "files.json", Path(folder) / "frames.npy"
         listing.write_text(json.dumps([photograph.file for photograph in chosen]))
-        np.save(frames, np.stack(clip_frames()))
+        np.save(frames, np.stack(clip_frames(args.clip)))
         out = Path(folder) / "predictions.jsonl"
         command = [args.mediapipe, MEDIAPIPE, args.data.resolve(), listing, frames, out]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
