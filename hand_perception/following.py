@@ -91,14 +91,18 @@ class _Followed:
         self._path((low + high) / 2, 1.0)
         self._size(np.log(np.maximum(high - low, 1.0)), 1.0)
 
+    def _expected(self) -> np.ndarray:
+        """[2], the middle a frame on."""
+        return self._path.value + self._path.velocity
+
     def next_box(self) -> np.ndarray:
         """[4], moved on by a frame."""
-        centre, half = self._path.value + self._path.velocity, np.exp(self._size.value) / 2
+        centre, half = self._expected(), np.exp(self._size.value) / 2
         return np.concatenate([centre - half, centre + half])
 
     def distance(self, box: np.ndarray) -> float:
         """Of a box from where the hand is expected, in the hand's sizes."""
-        away = (box[:2] + box[2:]) / 2 - self._path.value - self._path.velocity
+        away = (box[:2] + box[2:]) / 2 - self._expected()
         return float(np.linalg.norm(away) / np.exp(self._size.value).max())
 
 

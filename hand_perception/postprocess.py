@@ -173,11 +173,16 @@ def spread(points: np.ndarray) -> float:
     return float(np.linalg.norm(points - points.mean(0), axis=1).mean())
 
 
+def outgrowth(joints2d: np.ndarray, projected: np.ndarray) -> float:
+    """How many times as far the 2D joints spread as the mesh's: least squares draw a noisy mesh
+    smaller than the joints that they fit it to."""
+    return spread(joints2d) / max(spread(projected), 1e-6)
+
+
 def grown(projected: np.ndarray, joints2d: np.ndarray) -> np.ndarray:
-    """The mesh's joints [21, 2] about their mean, spread as the 2D joints are: least squares draw a
-    noisy mesh smaller than the joints that they fit it to."""
+    """The mesh's joints [21, 2] about their mean, spread as the 2D joints are."""
     middle = projected.mean(0)
-    factor = np.clip(spread(joints2d) / max(spread(projected), 1e-6), *_SHRINKAGE)
+    factor = np.clip(outgrowth(joints2d, projected), *_SHRINKAGE)
     return middle + (projected - middle) * factor
 
 
@@ -186,7 +191,7 @@ def shrinkage(
 ) -> float:
     """How much larger a hand is in the image than its mesh, fitted to its 2D joints, appears.
 
-    The fit draws the mesh smaller (see ``grown``), and joints that are guessed lie too close
+    The fit draws the mesh smaller (see ``outgrowth``), and joints that are guessed lie too close
     together: both put a hand too far away. The detector's box [4] is another look at its size, if a
     coarse one, so the geometric mean of both counts. joints2d, projected: [21, 2] pixels.
     """
@@ -194,7 +199,7 @@ def shrinkage(
     limit = np.array([camera.width, camera.height] * 2) - 0.5
     seen = np.clip(joint_boxes(joints2d), -0.5, limit)
     by_box = float((box[2:] - box[:2]).max()) / max(float((seen[2:] - seen[:2]).max()), 1.0)
-    by_joints = spread(joints2d) / max(spread(projected), 1e-6)
+    by_joints = outgrowth(joints2d, projected)
     return float(np.clip(by_joints * np.sqrt(by_box), *_SHRINKAGE))
 
 
