@@ -10,7 +10,8 @@ from hand_perception.training.batches import Source
 from hand_perception.training.config import StageConfig
 from hand_perception.training.crops import CropBatches, CropRecipe
 
-BACKBONE = "detector.backbone."
+# Where a HandOS and a network of crops with the light encoder keep the backbone.
+BACKBONES = ("detector.backbone.", "encoder.backbone.")
 
 
 class CropObjective:
@@ -23,20 +24,22 @@ class CropObjective:
         self.config = config
 
     def load(self, weights: dict[str, Tensor]) -> None:
-        """The network's own weights, or a HandOS's whose backbone the light encoder starts from.
+        """The network's own weights, or those of a HandOS or another network of crops, from whose
+        backbone the light encoder starts.
 
         Raises ModelError where the encoder is another one.
         """
         network = self.learner.network
-        if not any(name.startswith(BACKBONE) for name in weights):
+        prefix = next((p for p in BACKBONES if any(k.startswith(p) for k in weights)), None)
+        if prefix is None or weights.keys() == network.state_dict().keys():
             network.load_state_dict(weights)
             return
         if self.config.encoder != "light":
             raise ModelError(
-                f"encoder {self.config.encoder!r} cannot start from a HandOS backbone: set "
-                "encoder to light or start without --init"
+                f"encoder {self.config.encoder!r} cannot start from another network's backbone: "
+                "set encoder to light or start without --init"
             )
-        backbone = {k[len(BACKBONE) :]: v for k, v in weights.items() if k.startswith(BACKBONE)}
+        backbone = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
         network.encoder.backbone.load_state_dict(backbone)
 
     def batches(

@@ -18,7 +18,7 @@ from hand_perception.settings import build
 from hand_perception.template import Template, load_template
 from hand_perception.training.config import StageConfig
 from hand_perception.training.crop_objective import CropObjective
-from hand_perception.training.crops import CropBatch
+from hand_perception.training.crops import VIEWS, CropBatch
 from hand_perception.training.losses import MeshTerms, known_mean, point_l1
 from hand_perception.training.mobrecon_objective import mean
 from hand_perception.training.part_rendering import PartPainter, face_parts
@@ -27,6 +27,8 @@ from hand_perception.training.part_rendering import PartPainter, face_parts
 CROP_SIDE = 2.0
 # The render loss compares pictures at this share of the crop's resolution, as masks are predicted.
 PICTURE = 2
+# Painting is half the cost of a step on a CPU, so of a hand's crops only the first is painted.
+PAINTED = slice(None, None, VIEWS)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Learner(nn.Module):
 @dataclass
 class Truth:
     """Labels of B crops. joints, vertices: [B, N, 3] in the image, as models/handar/lixels.py has
-    points. picture: [B, P, s, s], the parts of the true mesh."""
+    points. picture: [B / VIEWS, P, s, s], the parts of the true mesh in each hand's first crop."""
 
     joints: Tensor
     vertices: Tensor
@@ -118,7 +120,7 @@ class HandARObjective(CropObjective):
         joints3d, vertices = batch.joints3d / UNIT, batch.vertices / UNIT
         camera, root = fit_camera(batch.joints2d, joints3d, batch.known)
         placed = camera.to_image(vertices + root[:, None])
-        picture = self.painter(placed, self.config.crop_size // PICTURE)
+        picture = self.painter(placed[PAINTED], self.config.crop_size // PICTURE)
         return Truth(torch.cat([batch.joints2d, joints3d[..., 2:]], -1), placed, picture)
 
     def _joint_losses(
@@ -129,9 +131,10 @@ class HandARObjective(CropObjective):
             losses["joints"] = w.joints * self._joint_error(stage.joints, truth, batch)
         if stage.mask is not None:
             # Crops without a hand teach that there is none of it.
-            told = torch.where(batch.present > 0, batch.weight_mesh, 1.0)
-            goal = truth.picture.sum(1).clamp(max=1) * batch.present[:, None, None]
-            error = F.binary_cross_entropy_with_logits(stage.mask, goal, reduction="none")
+            present = batch.present[PAINTED]
+            told = torch.where(present > 0, batch.weight_mesh[PAINTED], 1.0)
+            goal = truth.picture.sum(1).clamp(max=1) * present[:, None, None]
+            error = F.binary_cross_entropy_with_logits(stage.mask[PAINTED], goal, reduction="none")
             losses["segmentation"] = w.segmentation * mean(error.mean((1, 2)), told)
         return losses
 
@@ -183,6 +186,7 @@ class HandARObjective(CropObjective):
     def _render_loss(self, mesh: Tensor, truth: Truth, labelled: Tensor) -> Tensor:
         """eq. 8, each part a colour of its own: squared difference of the pictures, relative to
         what the true hand covers, so that a small hand counts like a large one."""
+        mesh, labelled = mesh[PAINTED], labelled[PAINTED]
         chosen = labelled > 0
         if not chosen.any():
             return mesh.sum() * 0

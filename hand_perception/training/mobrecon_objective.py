@@ -12,7 +12,7 @@ from hand_perception.errors import DataError
 from hand_perception.hands import NUM_KEYPOINTS
 from hand_perception.models.handos.model import normalise
 from hand_perception.models.mobrecon.config import MobReconConfig
-from hand_perception.models.mobrecon.encoder import MAP_WIDTH
+from hand_perception.models.mobrecon.encoder import MAP_WIDTH, StackedEncoder
 from hand_perception.models.mobrecon.model import UNIT, MobRecon, MobReconOutput
 from hand_perception.settings import build
 from hand_perception.template import Template, load_template
@@ -84,8 +84,11 @@ class MobReconObjective(CropObjective):
 
     @property
     def fusible(self) -> tuple[nn.Module, ...]:
-        """The mesh decoder: many small products over gathered rows."""
-        return (self.learner.network.decoder,)
+        """The mesh decoder: many small products over gathered rows. The paper's encoders: gates,
+        norms and joined channels between cheap convolutions."""
+        network = self.learner.network
+        stacked = isinstance(network.encoder, StackedEncoder)
+        return (network.encoder, network.decoder) if stacked else (network.decoder,)
 
     def prepare(self, stage: StageConfig) -> list[nn.Module]:
         self.learner.requires_grad_(True)

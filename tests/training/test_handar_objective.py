@@ -12,7 +12,7 @@ from hand_perception.models.handar.config import HandARConfig
 from hand_perception.models.handos.backbone import Backbone
 from hand_perception.models.handos.config import DetectorConfig
 from hand_perception.training.config import StageConfig, TrainingConfig
-from hand_perception.training.handar_objective import HandARObjective
+from hand_perception.training.handar_objective import PAINTED, HandARObjective
 from hand_perception.training.networks import load_objective
 
 SIZES = HandARConfig(width=16, graph_width=16)
@@ -74,9 +74,8 @@ def test_labels_lie_where_the_crop_shows_them():
     assert (shares.amax(0) > 1e-3).all()
     at_joints = truth.picture.sum(1).clamp(max=1)
     inner = [k for k in range(1, 21) if k % 4]  # a tip lies on the surface, so on the outline
-    spots = (
-        (batch.joints2d[:, inner] * at_joints.shape[-1]).long().clamp(0, at_joints.shape[-1] - 1)
-    )
+    size = at_joints.shape[-1]
+    spots = (batch.joints2d[PAINTED][:, inner] * size).long().clamp(0, size - 1)
     painted = torch.stack([p[s[:, 1], s[:, 0]] for p, s in zip(at_joints, spots, strict=True)])
     assert painted.min() > 0.9
 
@@ -114,7 +113,7 @@ def test_the_true_mesh_has_no_render_loss_and_a_moved_one_is_pulled_back():
     moved = (truth.vertices + torch.tensor([0.02, 0, 0])).requires_grad_()
     loss = made._render_loss(moved, truth, batch.weight_mesh)
     loss.backward()
-    assert loss > 0 and (moved.grad[..., 0].sum(1) > 0).all()
+    assert loss > 0 and (moved.grad[PAINTED, :, 0].sum(1) > 0).all()
 
 
 def test_crops_without_mesh_or_hand_keep_the_losses_finite():
@@ -151,17 +150,29 @@ def test_ablations_lack_their_terms(part):
     assert made.stages == (("mesh",) if part == "joint_stage" else ("joints", "mesh"))
 
 
-def test_it_starts_from_the_detectors_backbone():
+@pytest.mark.parametrize("place", ["detector", "encoder"])
+def test_it_starts_from_the_backbone_of_a_handos_or_of_a_mobrecon(place):
     made = objective()
     torch.manual_seed(9)
     config = DetectorConfig()
     backbone = Backbone(config.widths, config.blocks).state_dict()
-    made.load({f"detector.backbone.{k}": v for k, v in backbone.items()})
+    made.load({f"{place}.backbone.{k}": v for k, v in backbone.items()})
     state = made.learner.network.encoder.backbone.state_dict()
     assert all(torch.equal(state[k], v) for k, v in backbone.items())
     other = objective(replace(SIZES, encoder="resnet50", width=8))
     with pytest.raises(ModelError, match="light"):
         other.load({"detector.backbone.stem.0.weight": torch.zeros(1)})
+
+
+def test_it_goes_on_from_its_own_weights():
+    earlier, made = objective(), objective()
+    weights = earlier.learner.network.state_dict()
+    for value in weights.values():
+        if value.is_floating_point():
+            value.add_(0.5)
+    made.load(weights)
+    state = made.learner.network.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in weights.items())
 
 
 def test_the_shipped_recipe_names_it():

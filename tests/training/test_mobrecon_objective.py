@@ -206,9 +206,16 @@ def test_pre_training_moves_the_2d_part_and_then_all_moves(tmp_path):
     assert torch.equal(again.learner.network.lifting.matrix, mesh["lifting.matrix"])
 
 
+def test_all_is_fused_that_gains(objective):
+    network = objective.learner.network
+    assert objective.fusible == (network.encoder, network.decoder)
+    light = MobReconObjective(MobReconConfig(**TINY | {"encoder": "light"}), {})
+    assert light.fusible == (light.learner.network.decoder,)
+
+
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_fused_decoder_says_and_learns_the_same(objective):
-    (decoder,) = objective.fusible
+    decoder = objective.fusible[-1]
     features = torch.randn(2, 49, TINY["features"], requires_grad=True)
     plain = decoder(features)
     (gradient,) = torch.autograd.grad(plain.square().sum(), features)
