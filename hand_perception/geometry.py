@@ -375,14 +375,30 @@ def joint_boxes(keypoints2d: np.ndarray) -> np.ndarray:
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union [N, M] of boxes [N, 4] and [M, 4] (x0, y0, x1, y1); empty: 0."""
+    overlap, area_a, area_b = _overlap(a, b)
+    return _share(overlap, area_a + area_b - overlap)
+
+
+def box_cover(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Share [N, M] of each box [N, 4] that lies in each of [M, 4] (x0, y0, x1, y1); empty: 0."""
+    overlap, area_a, _ = _overlap(a, b)
+    return _share(overlap, np.broadcast_to(area_a, overlap.shape))
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Areas of intersections [N, M] and of the boxes, [N, 1] and [1, M]."""
     a = np.asarray(a, np.float64).reshape(-1, 1, 4)
     b = np.asarray(b, np.float64).reshape(1, -1, 4)
-    overlap = np.clip(
-        np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None
-    ).prod(-1)
-    area_a, area_b = (np.clip(x[..., 2:] - x[..., :2], 0, None).prod(-1) for x in (a, b))
-    union = area_a + area_b - overlap
-    return np.divide(overlap, union, out=np.zeros_like(union), where=union > 0)
+    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+    overlap, area_a, area_b = (
+        np.clip(extent, 0, None).prod(-1)
+        for extent in (high - low, a[..., 2:] - a[..., :2], b[..., 2:] - b[..., :2])
+    )
+    return overlap, area_a, area_b
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 def nms(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float) -> np.ndarray:

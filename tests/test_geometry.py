@@ -286,6 +286,13 @@ def test_box_iou():
     assert g.box_iou(np.zeros((0, 4)), b).shape == (0, 3)
 
 
+def test_box_cover():
+    a = np.array([[0, 0, 10, 10], [0, 0, 0, 0]])
+    b = np.array([[2, 2, 4, 4], [5, 0, 25, 10]])
+    np.testing.assert_allclose(g.box_cover(a, b), [[0.04, 0.5], [0, 0]])
+    np.testing.assert_allclose(g.box_cover(b, a), [[1, 0], [0.25, 0]])
+
+
 def test_nms_keeps_the_best_of_each_group():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 0, 60, 10], [51, 0, 61, 10]])
     np.testing.assert_array_equal(g.nms(boxes, [0.6, 0.9, 0.8, 0.1], 0.5), [1, 2])

@@ -108,6 +108,28 @@ def test_presence_decides_with_the_detector_and_repeats_are_dropped():
     assert [hand.score for hand in hands] == pytest.approx([0.9, 2 / 3])
 
 
+def test_a_part_of_a_better_hand_is_no_hand_of_its_own():
+    pixels = project(TEMPLATE.regressor @ ABOUT_MCP + np.array([0.0, 0.0, 0.4]), CAMERA)
+    letterbox = Letterbox.fit(640, 480, (320, 320))
+    low, high = pixels.min(0), pixels.max(0)
+
+    def seen(shift):
+        """Half as large: where the hand's upper left quarter is, and moved by its own sides."""
+        small = low + (pixels - low) / 2 + shift * (high - low) / 2
+        return (letterbox.points_to_network(small) + 0.5) / 320
+
+    whole = (letterbox.points_to_network(pixels) + 0.5) / 320
+    # Moved by 0.3 of its width beyond the border, 70 % of it lies in the whole one; by 0.2, 80 %.
+    joints2d = np.stack([whole, seen((0, 0)), seen((-0.2, 0)), seen((-0.3, 0))])
+    decoded = Decoded(joints2d, np.stack([ABOUT_MCP] * 4), np.zeros((4, 3)), np.full(4, 0.9))
+    detected = found([[0.5, 0.4, 0.3, 0.3]] * 4, [0.9, 0.8, 0.8, 0.8])
+    hands = build_hands(
+        detected, np.arange(4), decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, 0.5
+    )
+    corners = [h.keypoints2d[:, 0].min() for h in hands]
+    assert corners == pytest.approx([low[0], low[0] - 0.15 * (high - low)[0]], abs=0.01)
+
+
 def test_no_query_below_the_lowest_detector_score_could_become_a_hand():
     calibration = ScoreCalibration(bias=0.3, detector=0.8, presence=0.6)
     lowest = calibration.lowest_detector_score(0.9)

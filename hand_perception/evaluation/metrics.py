@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hand_perception.geometry import box_iou, similarity_fit
+from hand_perception.geometry import box_cover, box_iou, similarity_fit
 from hand_perception.hands import WRIST
 
 
@@ -25,13 +25,7 @@ def match_boxes(predicted: np.ndarray, true: np.ndarray, min_iou: float) -> np.n
 
 def covered(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """The largest share of each box's own area that lies in one of the regions. [N] in 0..1"""
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 1, 4)
-    regions = np.asarray(regions, np.float64).reshape(1, -1, 4)
-    low = np.maximum(boxes[..., :2], regions[..., :2])
-    high = np.minimum(boxes[..., 2:], regions[..., 2:])
-    area = np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(-1)
-    share = np.clip(high - low, 0, None).prod(-1) / np.maximum(area, 1e-12)
-    return share.max(1, initial=0.0)
+    return box_cover(boxes, regions).max(1, initial=0.0)
 
 
 def normalised_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hand_perception.evaluation.metrics import mean
 from hand_perception.evaluation.photographs import MIN_SCORE, Outcomes
 from hand_perception.evaluation.predictions import Predictions
 from hand_perception.evaluation.report import contact_sheet
-from hand_perception.hands import BONES, Camera
+from hand_perception.hands import BONES, Camera, Hand
 from hand_perception.imaging import read_image
 from hand_perception.overlay import draw
 
@@ -42,22 +43,33 @@ def worst_cases_page(
     )
 
 
-def _drawn(photograph: LabelledPhotograph, predictions: Predictions, root: Path) -> np.ndarray:
-    image = read_image(root / photograph.file)
-    factor = _DRAWN_SIDE / max(image.shape[:2])
-    image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    for label in photograph.hands:
-        points = np.round(((label.keypoints2d + 0.5) * factor - 0.5) * 16).astype(int).tolist()
-        for parent, child in BONES:
-            cv2.line(image, points[parent], points[child], (255, 255, 255), 3, cv2.LINE_AA, 4)
-    hands = [hand for hand in predictions[photograph.file] if hand.score >= MIN_SCORE]
-    enlarged = [
+def enlarged(
+    image: np.ndarray, hands: Sequence[Hand], factor: float
+) -> tuple[np.ndarray, list[Hand]]:
+    """A picture to draw on, and the hands where they are in it."""
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), [
         replace(
             hand,
-            box=(hand.box + 0.5) * factor - 0.5,
-            keypoints2d=(hand.keypoints2d + 0.5) * factor - 0.5,
+            box=_moved(hand.box, factor),
+            keypoints2d=_moved(hand.keypoints2d, factor),
         )
         for hand in hands
     ]
+
+
+def _moved(pixels: np.ndarray, factor: float) -> np.ndarray:
+    """Pixel centres of the enlarged picture."""
+    return (pixels + 0.5) * factor - 0.5
+
+
+def _drawn(photograph: LabelledPhotograph, predictions: Predictions, root: Path) -> np.ndarray:
+    image = read_image(root / photograph.file)
+    factor = _DRAWN_SIDE / max(image.shape[:2])
+    hands = [hand for hand in predictions[photograph.file] if hand.score >= MIN_SCORE]
+    image, hands = enlarged(image, hands, factor)
+    for label in photograph.hands:
+        points = np.round(_moved(label.keypoints2d, factor) * 16).astype(int).tolist()
+        for parent, child in BONES:
+            cv2.line(image, points[parent], points[child], (255, 255, 255), 3, cv2.LINE_AA, 4)
     camera = Camera.assumed(image.shape[1], image.shape[0])
-    return draw(image, enlarged, camera, np.zeros((0, 3), np.int32), mesh=False)
+    return draw(image, hands, camera, np.zeros((0, 3), np.int32), mesh=False)
