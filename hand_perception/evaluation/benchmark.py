@@ -8,8 +8,9 @@ the true boxes (joints' bounds plus a tenth), as older papers do.
 - A missed hand counts as V = 0 in millimetres and F-scores, as wrong in PCK and AUC (HandOS 4.2).
 - PJ, PV: PA-MPJPE and PA-MPVPE in millimetres, after the best similarity (no reflection) of the
   joints and of the vertices. F@5, F@15: of aligned meshes. AUC: of aligned joints, 0 to 50 mm.
-- Of found hands alone: MPJPE, both wrists at the origin; camera MPJPE, as the hand stands before a
-  measured camera; depth, the median of |wrist depth - true| / true.
+- MPJPE: both wrists at the origin, millimetres, V = 0 too where the hand was missed.
+- Of found hands alone: camera MPJPE, as the hand stands before a measured camera; depth, the median
+  of |wrist depth - true| / true.
 - PCK@t: share of joints within t times the longer side of the tight box around the labelled joints,
   of each joint and then their mean; 2D: the network's 2D joints, proj: its 3D joints projected.
 - recall: labelled hands that were found. side: share of found hands on the right side (supplement
@@ -196,13 +197,12 @@ def outcome(sample, k: int, hand: Hand | None, read: MeshReader) -> Outcome:
         else:
             moved = aligned(vertices, joints, true)
         common["f_scores"] = tuple(f_score(moved, mesh, t) for t in F_THRESHOLDS)
-    if hand is not None:
-        common["root_relative"] = root_relative_errors(joints, true)
-        if labels.metric[k] and camera.metric:
-            placed = true + labels.translation[k]
-            common["camera_space"] = np.linalg.norm(joints - placed, axis=-1)
-            depth = placed[WRIST, 2]
-            common["depth"] = float(abs(joints[WRIST, 2] - depth) / depth)
+    common["root_relative"] = root_relative_errors(joints, true)
+    if hand is not None and labels.metric[k] and camera.metric:
+        placed = true + labels.translation[k]
+        common["camera_space"] = np.linalg.norm(joints - placed, axis=-1)
+        depth = placed[WRIST, 2]
+        common["depth"] = float(abs(joints[WRIST, 2] - depth) / depth)
     return Outcome(**common)
 
 

@@ -32,8 +32,11 @@ def run(
     Raises DataError when data are missing.
     """
     from hand_perception.data.datasets import open_dataset
+    from hand_perception.data.mano import load_mano
 
-    dataset = open_dataset(args.dataset, args.data, args.split)
+    # Some sets have MANO's parameters where others have meshes.
+    mano = load_mano(args.mano) if args.mano else None
+    dataset = open_dataset(args.dataset, args.data, args.split, mano)
     reconstructor = load(args.model)
     read = mesh_reader(args.mano)
     indices = choose(range(len(dataset)), args.limit)

@@ -115,6 +115,10 @@ def test_a_missed_hand_is_all_zeros_and_wrong_everywhere(tmp_path):
     assert row["PJ"] == pytest.approx(1000 * spread / 2, rel=1e-5)
     spread = np.linalg.norm(truth[1].vertices - truth[1].vertices.mean(0), axis=1).mean()
     assert row["PV"] == pytest.approx(1000 * spread / 2, rel=1e-5)
+    reach = np.linalg.norm(truth[1].joints - truth[1].joints[0], axis=1).mean()
+    assert row["MPJPE"] == pytest.approx(1000 * reach / 2, rel=1e-5)
+    # Nobody can say where a hand stands that was not found.
+    assert row["camera MPJPE"] == pytest.approx(0, abs=1e-3)
     assert row["recall"] == 0.5 and row["2D, all PCK@0.15"] == 50
     assert row["AUC"] == pytest.approx(ALL / 2)
     assert row["side"] == 1 and row["F@5"] < 1
@@ -229,7 +233,21 @@ def test_dexycb_submission_has_a_line_a_picture(tmp_path, mano_path):
     assert len(lines) == 16 and all(len(line.split(",")) == 64 for line in lines)
     numbers = np.array(lines[1].split(",")[1:], float).reshape(21, 3)
     np.testing.assert_allclose(numbers, 1000 * truth[1].joints, atol=1e-3)
-    assert json.loads((out / "dexycb_handos.json").read_text())["AUC"] == pytest.approx(ALL)
+    numbers = json.loads((out / "dexycb_handos.json").read_text())
+    # Its meshes are MANO's parameters: without the file there are none to compare with.
+    assert numbers["AUC"] == pytest.approx(ALL) and numbers["PV"] is None
+
+
+def test_sets_of_parameters_are_measured_vertex_by_vertex_with_mano(tmp_path, mano_path):
+    root, out = tmp_path / "data", tmp_path / "out"
+    truth = mini.write_dexycb(root, load_mano(mano_path))
+    answers = [None if t is None else as_prediction(t) for t in truth]
+    argv = ("--dataset", "dexycb", "--split", "s1_val", "--root", root, "--output", out)
+    assert run(lambda model: Oracle(answers), *argv, "--mano", mano_path) == 0
+    numbers = json.loads((out / "dexycb_handos.json").read_text())
+    # Labels are float32 of up to a metre: 1e-4 mm.
+    assert numbers["PV"] == pytest.approx(0, abs=1e-3)
+    assert numbers["F@5"] == 1 and numbers["AUC vertices"] == pytest.approx(ALL)
 
 
 def test_unlabelled_pictures_have_no_true_boxes(tmp_path):
