@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from hand_perception.errors import ModelError
+from hand_perception.export.command import learnt_template
 from hand_perception.hands import KEYPOINT_NAMES
 from hand_perception.models.handos.queries import farthest_points
-from hand_perception.template import Template, load_template
+from hand_perception.template import Template
 from hand_perception.training import checkpoint
 
 CELL, STRIP = 26, 8  # pixels: of a cell above, of a joint's row in the strip of all vertices
@@ -93,7 +94,9 @@ def run(args: argparse.Namespace) -> int:
     if "decoder.lifting.matrix" not in weights:
         raise ModelError(f"{args.checkpoint} has no lifting matrix: give a HandOS checkpoint")
     matrix = weights["decoder.lifting.matrix"].float().numpy()
-    image = picture(matrix, load_template())
+    _, meta = checkpoint.load(args.checkpoint)
+    topology = meta.get("recipe", {}).get("topology", "open778")
+    image = picture(matrix, learnt_template(topology, args.checkpoint))
     if not cv2.imwrite(str(args.output), image[..., ::-1]):
         raise ModelError(f"{args.output} cannot be written: use .png or .jpg in a folder of yours")
     print(f"wrote {args.output}")

@@ -1,10 +1,12 @@
 import argparse
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 from models.tiny import tiny_model
 
+from hand_perception.data.mano import save_template
 from hand_perception.errors import ModelError
 from hand_perception.export.lifting import (
     CELL,
@@ -56,3 +58,27 @@ def test_the_command_draws_a_checkpoint(tmp_path):
     checkpoint.save(path, {"model": {"w": next(tiny_model().parameters())}}, {})
     with pytest.raises(ModelError, match="no lifting matrix"):
         run(parser.parse_args([str(path), "--output", str(output)]))
+
+
+def test_a_checkpoint_of_manos_mesh_is_drawn_by_its_own_template(tmp_path):
+    """The same hand with its vertices the other way round: rows of L must follow them."""
+    ours = load_template()
+    backwards = replace(
+        ours,
+        name="mano",
+        vertices=ours.vertices[::-1].copy(),
+        regressor=ours.regressor[:, ::-1].copy(),
+        weights=ours.weights[::-1].copy(),
+        faces=len(ours.vertices) - 1 - ours.faces[:, ::-1],
+    )
+    save_template(backwards, tmp_path / "mano.npz")
+    path, output = tmp_path / "mesh.safetensors", tmp_path / "lifting.png"
+    weights = tiny_model(vertex_queries=778).state_dict()
+    checkpoint.save(path, {"model": weights}, {"recipe": {"topology": "mano"}})
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert run(parser.parse_args([str(path), "--output", str(output)])) == 0
+    matrix = weights["decoder.lifting.matrix"].numpy()
+    drawn = cv2.imread(str(output))[..., ::-1]
+    np.testing.assert_array_equal(drawn, picture(matrix, load_template(tmp_path / "mano.npz")))
+    assert not np.array_equal(drawn, picture(matrix, ours))
