@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from mano_file import write_mano
 
-from hand_perception.data.datasets import DATASETS, open_dataset
+from hand_perception.data.datasets import DATASETS, ho3d, interhand, open_dataset, rhd
 from hand_perception.data.mano import load_mano
 from hand_perception.data.sample import Similarity, warp
 from hand_perception.errors import DataError, ImageError
+from hand_perception.evaluation import submission
 from hand_perception.geometry import project, signed_volume
 from hand_perception.hands import Side
 
@@ -47,6 +48,36 @@ def samples_and_truth(row, root, mano):
     samples = [reader[k] for k in range(len(reader))]
     hands = [(sample, k) for sample in samples for k in range(len(sample.hands))]
     return samples, hands, [hand for hand in truth if hand is not None]
+
+
+def joints(*names: str) -> list[str]:
+    """thumb4, thumb3, thumb2, thumb1 of "thumb 4321": 1 is a finger's root, 4 its tip."""
+    split = [name.partition(" ") for name in names]
+    return [finger + digit for finger, _, digits in split for digit in digits or [""]]
+
+
+OURS = joints("wrist", *(f"{f} 1234" for f in ("thumb", "index", "middle", "ring", "pinky")))
+# As the releases' own documents list them: HO-3D's in MANO's order, RHD's README, InterHand2.6M's
+# skeleton.txt. The miniatures are written by the readers' tables, so those are checked here.
+HO3D = joints(
+    *("wrist", "index 123", "middle 123", "pinky 123", "ring 123", "thumb 123"),
+    *("thumb 4", "index 4", "middle 4", "ring 4", "pinky 4"),
+)
+RHD = joints("wrist", *(f"{f} 4321" for f in ("thumb", "index", "middle", "ring", "pinky")))
+INTERHAND = [*RHD[1:], "wrist"]
+
+
+@pytest.mark.parametrize(
+    "published, table",
+    [(HO3D, ho3d.JOINTS), (RHD, rhd.JOINTS), (INTERHAND, interhand.JOINTS)],
+    ids=["ho3d", "rhd", "interhand"],
+)
+def test_joints_are_taken_from_where_the_release_has_them(published, table):
+    assert [published[k] for k in table] == OURS
+
+
+def test_joints_go_back_to_where_ho3d_wants_them():
+    assert [OURS[k] for k in submission._HO3D_JOINTS] == HO3D
 
 
 @pytest.mark.parametrize("row", IN_SPACE, ids=IDS)
