@@ -35,6 +35,19 @@ def test_choices_export(choices, tmp_path):
     assert hands and all(np.isfinite(h.vertices).all() for h in hands)
 
 
+def test_without_a_look_at_the_image_the_score_is_the_detectors(tmp_path):
+    """Eq. 7 as printed knows no presence: T_S is then a bound on the detector's score."""
+    model = tiny_model(expansion="literal", lift_coordinates=False)
+    torch.nn.init.zeros_(model.detector.scores[-1].bias)
+    export_model(model, tmp_path, {"recipe": None, "seed": 0, "data": "none"})
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    reconstructor = HandReconstructor.from_pretrained(tmp_path, threads=1)
+    best = reconstructor(image, score_threshold=0.0).hands[0]
+    assert 0.1 < best.score < 0.99
+    # Through log odds and back in float64, of float32 scores.
+    assert best.score == pytest.approx(reconstructor.candidates(image).detector.max(), abs=1e-6)
+
+
 def test_the_cards_nms_is_the_models(tmp_path):
 
     model = tiny_model()
