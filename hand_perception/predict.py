@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ from hand_perception.geometry import quaternion_xyzw
 from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.imaging import read_image
 from hand_perception.overlay import draw
-from hand_perception.template import load_template
+from hand_perception.template import Template
 from hand_perception.viewer.arguments import add_viewer_argument, open_page
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -78,19 +78,30 @@ def run(args: argparse.Namespace) -> int:
     return predict(args, HandReconstructor.from_pretrained)
 
 
-def predict(args: argparse.Namespace, load: Callable[[str], Callable[..., Reconstruction]]) -> int:
+class Reconstructor(Protocol):
+    """A HandReconstructor, or what answers like one. topology: of the meshes that it gives."""
+
+    topology: Template
+
+    def __call__(
+        self, image: np.ndarray, camera: Camera, *, score_threshold: float
+    ) -> Reconstruction: ...
+
+
+def predict(args: argparse.Namespace, load: Callable[[str], Reconstructor]) -> int:
     """``run`` with what loads a model by name; it comes after all other arguments are checked."""
     files = _relative(find_images(args.paths), args.root)
     cameras = _cameras(args)
-    with _shown(args) as show:
-        return _predict(args, files, cameras, load(args.model), show)
+    reconstructor = load(args.model)
+    with _shown(args, reconstructor.topology.faces) as show:
+        return _predict(args, files, cameras, reconstructor, show)
 
 
 def _predict(
     args: argparse.Namespace,
     files: dict[str, Path],
     cameras: Cameras,
-    reconstructor: Callable[..., Reconstruction],
+    reconstructor: Reconstructor,
     show: Callable[[str, Path, np.ndarray, Camera, list[Hand]], None],
 ) -> int:
     threshold = LOWEST_SCORE if args.all else SCORE_THRESHOLD
@@ -103,7 +114,8 @@ def _predict(
                 result = reconstructor(image, camera, score_threshold=threshold)
                 show(file, path, image, camera, result.hands)
                 if args.overlay:
-                    _write_overlay(args.overlay / file, path, image, result.hands, camera)
+                    faces = reconstructor.topology.faces
+                    _write_overlay(args.overlay / file, path, image, result.hands, camera, faces)
             except HandPerceptionError as error:
                 failures += 1
                 record = {"file": file, "error": str(error)}
@@ -123,7 +135,7 @@ def _predict(
 
 @contextmanager
 def _shown(
-    args: argparse.Namespace,
+    args: argparse.Namespace, faces: np.ndarray
 ) -> Iterator[Callable[[str, Path, np.ndarray, Camera, list[Hand]], None]]:
     """What shows a picture's hands; with --viewer the page stays until the user ends it."""
     if not args.viewer:
@@ -133,7 +145,7 @@ def _shown(
         from hand_perception.viewer.album import Album
 
         print(f"look at {page.url} (Ctrl-C ends it)", file=sys.stderr)
-        yield Album(page, load_template().faces).add
+        yield Album(page, faces).add
         with suppress(KeyboardInterrupt):
             threading.Event().wait()
 
@@ -242,12 +254,16 @@ def read_cameras(path: Path) -> dict[str, dict]:
 
 
 def _write_overlay(
-    target: Path, source: Path, image: np.ndarray, hands: list[Hand], camera: Camera
+    target: Path,
+    source: Path,
+    image: np.ndarray,
+    hands: list[Hand],
+    camera: Camera,
+    faces: np.ndarray,
 ) -> None:
     if target.resolve() == source:
         raise DataError(f"--overlay would overwrite {source}: choose another folder")
     target.parent.mkdir(parents=True, exist_ok=True)
-    faces = load_template(hands[0].topology).faces if hands else np.zeros((0, 3), np.int32)
     drawn = cv2.cvtColor(draw(image, hands, camera, faces), cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(target), drawn)
 

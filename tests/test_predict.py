@@ -12,12 +12,15 @@ from hand_perception import cli, predict
 from hand_perception.errors import DataError
 from hand_perception.geometry import quaternion_xyzw
 from hand_perception.hands import Camera, Reconstruction, Side
+from hand_perception.template import load_template
 
 HANDS = [make_hand(), make_hand(Side.LEFT, at=(0.1, 0.0, 0.7))]
 
 
 class Stub:
     """Two known hands in every picture, the second a weak one; keeps what it was asked."""
+
+    topology = load_template()
 
     def __init__(self):
         self.cameras: list[Camera] = []
@@ -134,11 +137,12 @@ def test_output_is_replaced_only_when_complete(pictures, tmp_path):
     out = tmp_path / "hands.jsonl"
     out.write_text("old\n")
 
-    def interrupted(image, camera, *, score_threshold):
-        raise KeyboardInterrupt
+    class Interrupted(Stub):
+        def __call__(self, image, camera, *, score_threshold):
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(interrupted, pictures, "--output", out)
+        run(Interrupted(), pictures, "--output", out)
     assert out.read_text() == "old\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["hands.jsonl", "in"]
     run(Stub(), pictures, "--output", out)

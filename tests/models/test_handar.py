@@ -85,13 +85,22 @@ def test_gin_adds_up_the_neighbours():
     expected = torch.tensor([110.0, 1101, 1011, 110])
     assert torch.equal(around(x)[:, 0, 0], expected)
     assert torch.equal(around.by_gather(x)[:, 1, 0], expected)
-    layer = GINConv(around, 1, 1, 1, last=True)
+    layer = GINConv(around, 1, 1, 1, last=True).eval()  # an untrained norm leaves things alone
     with torch.no_grad():
         layer.eps.fill_(0.5)
-        for linear in (layer.mlp[0], layer.mlp[2]):
-            linear.weight.fill_(1.0)
-            linear.bias.zero_()
+        layer.mlp[0].weight.fill_(1.0)
+        layer.mlp[-1].weight.fill_(1.0)
+        layer.mlp[-1].bias.zero_()
     assert torch.allclose(layer(x)[:, 0, 0], 1.5 * x[:, 0, 0] + expected)
+
+
+def test_hidden_units_stay_alive_however_large_sums_grow():
+    around = Neighbourhood(TEMPLATE.faces, 778)
+    layer = GINConv(around, 8, 32, 3, last=True)
+    x = 1000 + torch.randn(778, 2, 8, generator=torch.Generator().manual_seed(4))
+    hidden = layer.mlp[:3]((1 + layer.eps) * x + around(x))
+    alive = (hidden > 0).float().mean((0, 1))
+    assert (alive > 0.02).all() and (alive < 0.98).all()
 
 
 def test_gather_and_sparse_product_agree_on_the_template():

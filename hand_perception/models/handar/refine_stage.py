@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hand_perception.models.layers import mlp, sample_map
+from hand_perception.models.layers import sample_map
 from hand_perception.models.mobrecon.decoder import gather
 
 
@@ -49,9 +48,21 @@ class Neighbourhood(nn.Module):
         return gather(torch.cat([x, torch.zeros_like(x[:1])]), self.table).sum(1)
 
 
+class Norm(nn.Module):
+    """Batch norm of each feature [V, B, C] over vertices and crops."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.flatten(0, 1)).view_as(x)
+
+
 class GINConv(nn.Module):
     """eq. 2 (Xu et al. 2019): an MLP of (1 + eps) times a vertex's features and the sum of its
-    neighbours'. ReLU and batch norm follow except at the end."""
+    neighbours', with batch norm inside as there: sums over neighbours grow from layer to layer, and
+    drive hidden units to where ReLU is flat. Batch norm and ReLU follow except at the end."""
 
     def __init__(
         self, around: Neighbourhood, inputs: int, hidden: int, outputs: int, last: bool = False
@@ -59,14 +70,16 @@ class GINConv(nn.Module):
         super().__init__()
         self.around = around
         self.eps = nn.Parameter(torch.zeros(()))
-        self.mlp = mlp(inputs, hidden, outputs)
-        self.norm = None if last else nn.BatchNorm1d(outputs)
+        self.mlp = nn.Sequential(
+            nn.Linear(inputs, hidden, bias=False),
+            Norm(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, outputs),
+        )
+        self.out = nn.Identity() if last else nn.Sequential(Norm(outputs), nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.mlp((1 + self.eps) * x + self.around(x))
-        if self.norm is None:
-            return x
-        return F.relu(self.norm(x.flatten(0, 1))).view_as(x)
+        return self.out(self.mlp((1 + self.eps) * x + self.around(x)))
 
 
 class GINResBlock(nn.Module):
