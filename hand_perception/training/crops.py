@@ -1,4 +1,4 @@
-"""Batches of crops for MobRecon: two views of each draw, as its consistency loss compares them.
+"""Batches of crops: two views of each draw, as MobRecon's consistency loss compares them.
 
 A crop is what a camera that looks at its centre would see: where the intrinsics are true, 3D labels
 turn into that camera's axes, so that a hand at the image's border is learnt like one in the middle.

@@ -8,7 +8,7 @@ from hand_perception.errors import ModelError
 from hand_perception.settings import build
 
 ENCODERS = ("light", "resnet50")
-# The rows of Table 3 that change the network; the last one is a loss weight.
+# The rows of Table 3 that change the network; its row without the render loss is a loss's weight.
 ABLATIONS = ("joint_stage", "refine_stage", "local", "global", "offset", "segmentation")
 
 
