@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from hand_perception.errors import DataError
 from hand_perception.synthesis.rig import (
     FINGER_COUNT,
     JOINTS_PER_FINGER,
@@ -86,12 +88,25 @@ TIP_LENGTHS = (0.022, 0.017, 0.018, 0.018, 0.016)
 SOFTNESS = 0.87  # flesh yields: capsules of this share of the radii may touch
 TOLERANCE = 0.014  # metres of summed overlap at which a pose is refused
 CANDIDATES, ROUNDS = 4, 3
+# Cosine of a joint's -z with its bone.
+LEAST_ALONG = 0.9
 
 
 class PoseSampler:
-    """Draws local joint rotations [B, 16, 3, 3] without self-penetration."""
+    """Draws local joint rotations [B, 16, 3, 3] without self-penetration.
+
+    Raises DataError for a template without anatomical joint axes, as MANO's is: its fingers would
+    bend sideways.
+    """
 
     def __init__(self, vertices: Tensor, weights: Tensor, joints: Tensor, frames: Tensor):
+        chains = joints[1:].view(FINGER_COUNT, JOINTS_PER_FINGER, 3)
+        along = -frames[1:].view(FINGER_COUNT, JOINTS_PER_FINGER, 3, 3)[:, :-1, :, 2]
+        if (F.cosine_similarity(along, chains.diff(dim=1), dim=-1) < LEAST_ALONG).any():
+            raise DataError(
+                "this hand template has no anatomical joint axes (-z along the bones), so nobody "
+                "knows how its fingers bend: use 'open778'"
+            )
         self.joints, self.frames = joints, frames
         self.palm = vertices[weights[:, 0] > 0.97][::4]
         device = joints.device

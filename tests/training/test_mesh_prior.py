@@ -1,10 +1,11 @@
 import argparse
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from hand_perception.errors import ModelError
+from hand_perception.errors import DataError, ModelError
 from hand_perception.models.mesh_prior import MeshPrior, PriorConfig
 from hand_perception.template import load_template
 from hand_perception.training import checkpoint
@@ -82,3 +83,10 @@ def test_a_prior_is_written_and_read(tmp_path, capsys):
         load_prior(path, TEMPLATE)
     with pytest.raises(ModelError, match="not of open778"):
         MeshPrior(PriorConfig(topology="mano"), TEMPLATE)
+
+
+def test_a_template_without_joint_axes_has_no_poses_to_learn_from():
+    """MANO's: bent about the template's own axes its fingers would go sideways."""
+    axes = np.tile(np.eye(3, dtype=np.float32), (16, 1, 1))
+    with pytest.raises(DataError, match="use 'open778'"):
+        SampledHands(replace(TEMPLATE, joint_frames=axes), seed=0)
