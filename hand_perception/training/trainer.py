@@ -51,9 +51,16 @@ class Trainer:
             if stage.name not in objective.stages:
                 raise DataError(f"unknown stage {stage.name!r}, use one of {objective.stages}")
         self.config, self.objective, self.sources = config, objective, sources
-        self.output, self.device, self.workers = output, device, workers
+        self.output, self.workers = output, workers
         self.team = Team(device)
-        objective.to(device)
+        self.device = self.team.device
+        for stage in config.stages:
+            if stage.batch_size % self.team.size:
+                raise DataError(
+                    f"{self.team.size} processes cannot share a batch of {stage.batch_size} "
+                    f"equally: change batch_size of stage {stage.name!r}"
+                )
+        objective.to(self.device)
         self.learner = objective.learner
         if initial is not None:
             objective.load(checkpoint.load_model(initial))
@@ -114,7 +121,8 @@ class Trainer:
                 continue
             skipped = 0
             optimiser.step()
-            self.team.average_buffers(self.learner)
+            for part in parts:  # what is frozen stays as it is, to the bit
+                self.team.average_buffers(part)
             self._update_average(stage.ema, step)
             for name, value in {**losses, "total": total}.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())

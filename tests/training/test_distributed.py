@@ -37,5 +37,6 @@ def test_two_processes_average_their_gradients_and_end_equal(tmp_path):
     assert first["trained"].keys() == second["trained"].keys()
     for name, value in first["trained"].items():
         assert torch.equal(value, second["trained"][name]), name
+    assert "2 processes cannot share a batch of 3 equally" in first["uneven"]
     # One process writes.
     assert (tmp_path / "mesh.safetensors").is_file()

@@ -14,6 +14,7 @@ from one_hand import one_hand
 from torch import nn
 
 from hand_perception.data.sample import Similarity, warp
+from hand_perception.errors import DataError
 from hand_perception.training.config import StageConfig, TrainingConfig
 from hand_perception.training.distributed import Team
 from hand_perception.training.handos_objective import HandOSObjective
@@ -60,6 +61,11 @@ def main(folder: Path) -> None:
     objective = HandOSObjective(TINY, {})
     trainer = Trainer(config, objective, {"hands": Hands()}, folder, torch.device("cpu"), 0)
     trainer.run()
+    uneven = TrainingConfig("tiny", (StageConfig(name="mesh", steps=1, batch_size=3),))
+    try:
+        Trainer(uneven, objective, {"hands": Hands()}, folder, torch.device("cpu"), 0)
+    except DataError as error:
+        seen["uneven"] = str(error)
     # The last stage ends with its average; the optimised weights were set to it on every rank.
     seen["trained"] = trainer.learner.state_dict()
     torch.save(seen, folder / f"rank{team.rank}.pt")
