@@ -1,6 +1,8 @@
 """Eight hands learnt by heart: nothing between images and meshes is disconnected."""
 
+import itertools
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +11,17 @@ import torch
 import yaml
 from models.tiny import TINY
 
-from hand_perception.data.sample import HandLabels, Sample
+from hand_perception.data.sample import Similarity, warp
+from hand_perception.data.synthetic import RenderedSamples
 from hand_perception.evaluation.metrics import normalised_errors, pck, procrustes_errors
-from hand_perception.geometry import project
-from hand_perception.hands import Camera
+from hand_perception.geometry import joint_boxes
 from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.decoder import UNIT, DecoderOutput
 from hand_perception.models.handos.model import normalise
-from hand_perception.template import load_template
 from hand_perception.training.batches import Batch, BatchRecipe, collate
 from hand_perception.training.config import StageConfig
 from hand_perception.training.decoder_objective import Instances, decoder_losses
 from hand_perception.training.handos_objective import HandOSObjective
-from hand_perception.training.mesh_prior import SampledHands
 from hand_perception.training.optimisers import make_optimiser
 
 HANDS = 8
@@ -35,29 +35,19 @@ SMALL["decoder"] |= {"dim": 48, "heads": 4, "vertex_queries": 98, "grid_size": 8
 
 
 def eight_images(side: int) -> Batch:
-    """Eight poses, every other one a left hand, each in an image of its own random colours."""
-    template, numbers = load_template(), np.random.default_rng(0)
-    camera = Camera(1.9 * side, 1.9 * side, side / 2 - 0.5, side / 2 - 0.5, side, side)
-    place = np.array([0.0, 0.0, 0.6], np.float32)
-    one = np.ones(1, np.float32)
-    samples = []
-    for k, mesh in enumerate(SampledHands(template, seed=0).draw(HANDS).numpy() * UNIT):
-        mesh = mesh - template.regressor[9] @ mesh
-        mesh[:, 0] *= (-1) ** k
-        joints3d = template.regressor @ mesh
-        labels = HandLabels(
-            keypoints2d=project(joints3d + place, camera)[None].astype(np.float32),
-            weight2d=one,
-            joints3d=joints3d[None],
-            vertices=mesh[None],
-            weight3d=one,
-            translation=place[None],
-            metric=np.ones(1, bool),
-            side=one * (-1) ** k,
-        )
-        image = numbers.integers(0, 256, (side, side, 3), np.uint8)
-        samples.append(Sample(image, camera, labels, np.zeros((0, 4), np.float32)))
-    return collate(samples, side, BatchRecipe(HANDS, (side,), "hand", 1, (1.0,)))
+    """Eight rendered hands, one an image, as large as three fifths of it."""
+    rendered, samples = RenderedSamples(seed=0, size=256), []
+    for index in itertools.count():
+        sample = rendered[index]
+        if not len(sample.hands.side):
+            continue
+        sample = replace(sample, hands=sample.hands.take(np.arange(1)))
+        x0, y0, x1, y1 = joint_boxes(sample.hands.keypoints2d)[0]
+        scale = 0.6 * side / max(x1 - x0, y1 - y0)
+        offset = (side / 2 - scale * (x0 + x1) / 2, side / 2 - scale * (y0 + y1) / 2)
+        samples.append(warp(sample, Similarity(scale, 0.0, offset), side))
+        if len(samples) == HANDS:
+            return collate(samples, side, BatchRecipe(HANDS, (side,), "hand", 1, (1.0,)))
 
 
 def learn(config: HandOSConfig, side: int, most_steps: int, lr: float, device: str) -> tuple:
