@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from hand_perception.data.correspondence import Correspondence
 from hand_perception.errors import ModelError
 from hand_perception.models.handos.decoder import UNIT
 from hand_perception.models.mesh_prior import MeshPrior, PriorConfig
@@ -25,11 +26,20 @@ POOL_BATCHES, REUSE = 8, 8
 
 
 class SampledHands:
-    """Meshes [B, V, 3] in UNITs of right hands of different people in different poses."""
+    """Meshes [B, V, 3] in UNITs of right hands of different people in different poses.
+
+    Poses are drawn about the joint axes of ``open778``; a mesh of another topology, such as MANO's,
+    which has none, is carried over from it.
+    """
 
     def __init__(self, template: Template, seed: int) -> None:
-        rest = (template.vertices, template.weights, template.joints, template.joint_frames)
+        posed = load_template()
+        rest = (posed.vertices, posed.weights, posed.joints, posed.joint_frames)
         rest = [torch.from_numpy(a) for a in rest]
+        self._carry = None
+        if template.name != posed.name:
+            over = Correspondence.between(posed, template)
+            self._carry = torch.from_numpy(over.corners), torch.from_numpy(over.weights).float()
         self._weights, self._frames = rest[1], rest[3]
         self._poses, self._shapes = PoseSampler(*rest), ShapeSampler(*rest)
         self._generator = torch.Generator().manual_seed(seed)
@@ -38,7 +48,11 @@ class SampledHands:
         rotations = self._poses.sample(count, self._generator)
         vertices, joints = self._shapes.sample(count, self._generator)
         turns, posed = forward_kinematics(rotations, joints, self._frames)
-        return skin(vertices, self._weights, turns, joints, posed) / UNIT
+        meshes = skin(vertices, self._weights, turns, joints, posed) / UNIT
+        if self._carry is None:
+            return meshes
+        corners, weights = self._carry
+        return (meshes[:, corners] * weights[..., None]).sum(2)
 
 
 def train(

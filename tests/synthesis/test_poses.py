@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from hand_perception.errors import DataError
 from hand_perception.synthesis.limb import Limb
 from hand_perception.synthesis.poses import GESTURES, TOLERANCE, PoseSampler
 from hand_perception.synthesis.rig import forward_kinematics
@@ -73,3 +74,10 @@ def test_ok_closes_the_ring(limb, sampler):
     assert gap.median() < 0.03  # two finger widths
     flat = keypoints(limb, sampler.gesture("open", 50, torch.Generator().manual_seed(2)))
     assert (flat[:, 4] - flat[:, 8]).norm(dim=-1).min() > 0.06
+
+
+def test_a_template_without_joint_axes_is_refused(limb):
+    """MANO's: bent about the image's axes its fingers would go sideways."""
+    axes = torch.eye(3).expand(16, 3, 3)
+    with pytest.raises(DataError, match="use 'open778'"):
+        PoseSampler(limb.vertices, limb.weights, limb.joints, axes)
