@@ -166,7 +166,8 @@ def test_each_part_can_be_left_out(part):
         assert lost == {f"refine_stage.broadcast.{k}" for k in ("weight", "bias")}
     else:
         moved = net.refine_stage(out.rough + 1, net_maps(net), torch.zeros(2, 192))
-        assert not lost and float((moved - out.rough - 1).detach().abs().min()) > 0.1
+        # A new place: with offsets, which start near zero, it would be where it was.
+        assert not lost and float((moved - out.rough - 1).detach().abs().mean()) > 0.5
 
 
 def net_maps(net: HandAR) -> list[torch.Tensor]:
