@@ -1,4 +1,4 @@
-"""HandOS's choices (Tables 6 and 7) on rendered hands, small and short.
+"""HandOS's choices (Tables 6, 7 and VIII) on rendered hands, small and short.
 
     python benchmarks/ablations.py --detector checkpoints/handos_s.safetensors [--rows mask=a ...]
 
@@ -55,6 +55,13 @@ ROWS = {
     "expansion=literal": ["decoder.expansion=literal"],
     "lift_coordinates=false": ["decoder.lift_coordinates=false"],
 }
+# Table VIII takes one loss after another away. nc: normal consistency; sp: edges and normals.
+_OKS, _NC, _SP = ("oks2d", "oks_projection"), ("consistency",), ("edge", "normal")
+WITHOUT = {
+    "losses without OKS": _OKS,
+    "losses without OKS, nc": _OKS + _NC,
+    "losses without OKS, nc, sp": _OKS + _NC + _SP,
+}
 Seen = tuple[Batch, Tensor, Detections]
 
 
@@ -67,7 +74,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="their side in pixels")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--rows", nargs="+", choices=[*ROWS, *WITHOUT], default=[*ROWS, *WITHOUT])
     parser.add_argument("--output", type=Path, help="the numbers as JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -87,10 +94,11 @@ def main() -> None:
         started = time.monotonic()
         torch.manual_seed(0)
         model = HandOS(
-            HandOSConfig.from_dict(override(config, ROWS[row], ValueError)), load_template()
+            HandOSConfig.from_dict(override(config, ROWS.get(row, []), ValueError)), load_template()
         )
         checkpoint.load_part(args.detector, "detector", model)
-        learn(model, train, args.steps)
+        weights = LossWeights(**dict.fromkeys(WITHOUT.get(row, ()), 0.0))
+        learn(model, train, args.steps, weights)
         results[row] = judge(model, test)
         cells = " | ".join(f"{value:.3g}" for value in results[row].values())
         print(f"| {row} | {cells} | {time.monotonic() - started:.0f} |", flush=True)
@@ -112,7 +120,7 @@ def look(model: HandOS, batches: int, batch: int, size: int, seed: int) -> list[
     return seen
 
 
-def learn(model: HandOS, seen: list[Seen], steps: int) -> None:
+def learn(model: HandOS, seen: list[Seen], steps: int, weights: LossWeights) -> None:
     model.freeze_detector()
     model.train()
     template = load_template()
@@ -128,7 +136,7 @@ def learn(model: HandOS, seen: list[Seen], steps: int) -> None:
         chosen = choose_instances(found, batch, 1)
         maps = model.decoder.read(images, found)
         out = model.decoder(*maps, chosen.queries, chosen.boxes)
-        losses = decoder_losses(out, chosen, batch, mesh, regressor, LossWeights())
+        losses = decoder_losses(out, chosen, batch, mesh, regressor, weights)
         optimiser.zero_grad()
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 2.0)
