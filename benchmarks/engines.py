@@ -6,7 +6,8 @@
 Photographs: the val split of a folder with labels.jsonl. CPU time is process time on one thread:
 "looking" is a frame of the clip (the shipped one has one or two hands), the detector run on each;
 "following" the same frames as a stream, the detector run on every tenth. PYTHON is an interpreter
-that has mediapipe 0.10.21, which pins numpy < 2 and so lives in a virtual environment of its own.
+that has mediapipe 0.10.21, this one where it is installed. It holds numpy below 2, so best in an
+environment of its own: python -m venv peer; peer/bin/pip install '.[mediapipe]'.
 The labels of the photographs are that very network's, checked by its look at the mirrored picture:
 its own PCK says how well it repeats itself.
 """
@@ -14,9 +15,11 @@ its own PCK says how well it repeats itself.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -42,7 +45,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--synthetic", type=Path)
     parser.add_argument("--models", nargs="+", default=["handos_s", "mobrecon"])
-    parser.add_argument("--mediapipe", type=Path, metavar="PYTHON")
+    ours = sys.executable if importlib.util.find_spec("mediapipe") else None
+    parser.add_argument("--mediapipe", type=Path, metavar="PYTHON", default=ours)
     parser.add_argument("--clip", type=Path, default=MODELS.parent / "demo" / "clip.mp4")
     parser.add_argument("--limit", type=int, help="photographs at most")
     parser.add_argument("--output", type=Path)
