@@ -43,7 +43,8 @@ def generate_launch_description() -> LaunchDescription:
             ("image", seen),
             ("image/compressed", [image, "/compressed"]),
             ("camera_info", camera_info),
-            ("depth", depth),
+            # Nothing may be remapped to an empty name.
+            ("depth", PythonExpression(["'", depth, "' or 'depth'"])),
         ],
     )
     return LaunchDescription(

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("launch_ros", reason="needs ROS 2's launch: source a ROS 2 workspace")
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument
 from launch.utilities import perform_substitutions
 from launch_ros.actions import ComposableNodeContainer, LifecycleNode, Node
@@ -72,13 +77,41 @@ def test_camera_topics_are_remapped():
         "image": "/left/image",
         "image/compressed": "/left/image/compressed",
         "camera_info": "/left/info",
-        "depth": "",
+        "depth": "depth",  # rcl takes no empty name
     }
     assert own_parameters(node, context) == {
         "depth_topic": "",
         "rectified": False,
         "use_sim_time": False,
     }
+
+
+def test_as_it_is_the_launch_file_starts_an_active_node():
+    try:
+        get_package_prefix("hand_perception")
+    except PackageNotFoundError:
+        pytest.skip("needs the package as colcon installs it")
+    launched = subprocess.Popen(
+        ["ros2", "launch", str(FOLDER / "hands.launch.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": "87"},
+    )
+    patience = threading.Timer(120, os.killpg, (launched.pid, signal.SIGKILL))
+    patience.start()
+    said = []
+    with launched, launched.stdout:
+        try:
+            for line in launched.stdout:
+                said.append(line)
+                if "active on" in line or "process has died" in line:
+                    break
+        finally:
+            patience.cancel()
+            os.killpg(launched.pid, signal.SIGINT)
+    assert said and "active on" in said[-1], "".join(said)
 
 
 def test_a_depth_topic_is_read_where_one_is_given():
