@@ -382,7 +382,7 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def box_cover(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Share [N, M] of each box [N, 4] that lies in each of [M, 4] (x0, y0, x1, y1); empty: 0."""
     overlap, area_a, _ = _overlap(a, b)
-    return _share(overlap, np.broadcast_to(area_a, overlap.shape))
+    return _share(overlap, area_a)
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

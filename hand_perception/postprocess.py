@@ -142,13 +142,13 @@ def _distinct(scores: np.ndarray, joints2d: np.ndarray, boxes: np.ndarray) -> li
     of a large hand for one more."""
     sizes = (boxes[:, 2:] - boxes[:, :2]).max(-1)
     bounds = np.concatenate([joints2d.min(1), joints2d.max(1)], -1)
+    cover = box_cover(bounds, bounds)
+    shared = np.maximum(cover, cover.T)
     kept: list[int] = []
     for k in np.argsort(-scores, kind="stable"):
         distances = np.linalg.norm(joints2d[kept] - joints2d[k], axis=-1).mean(-1)
         same_joints = np.any(distances < SAME_JOINTS * sizes[k])
-        own, others = bounds[k : k + 1], bounds[kept]
-        shared = np.maximum(box_cover(own, others), box_cover(others, own).T)
-        same_place = np.any(shared > SAME_PLACE)
+        same_place = np.any(shared[k, kept] > SAME_PLACE)
         if not (same_joints or same_place):
             kept.append(int(k))
     return kept

@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import cv2
 import numpy as np
@@ -33,8 +33,10 @@ from hand_perception.geometry import quaternion_xyzw
 from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.imaging import read_image
 from hand_perception.overlay import draw
-from hand_perception.template import Template
 from hand_perception.viewer.arguments import add_viewer_argument, open_page
+
+if TYPE_CHECKING:
+    from hand_perception.reconstructor import HandReconstructor
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 SCORE_THRESHOLD = 0.5
@@ -78,17 +80,7 @@ def run(args: argparse.Namespace) -> int:
     return predict(args, HandReconstructor.from_pretrained)
 
 
-class Reconstructor(Protocol):
-    """A HandReconstructor, or what answers like one. topology: of the meshes that it gives."""
-
-    topology: Template
-
-    def __call__(
-        self, image: np.ndarray, camera: Camera, *, score_threshold: float
-    ) -> Reconstruction: ...
-
-
-def predict(args: argparse.Namespace, load: Callable[[str], Reconstructor]) -> int:
+def predict(args: argparse.Namespace, load: Callable[[str], HandReconstructor]) -> int:
     """``run`` with what loads a model by name; it comes after all other arguments are checked."""
     files = _relative(find_images(args.paths), args.root)
     cameras = _cameras(args)
@@ -101,7 +93,7 @@ def _predict(
     args: argparse.Namespace,
     files: dict[str, Path],
     cameras: Cameras,
-    reconstructor: Reconstructor,
+    reconstructor: HandReconstructor,
     show: Callable[[str, Path, np.ndarray, Camera, list[Hand]], None],
 ) -> int:
     threshold = LOWEST_SCORE if args.all else SCORE_THRESHOLD

@@ -19,7 +19,14 @@ import numpy as np
 
 from hand_perception.evaluation.metrics import match_boxes
 from hand_perception.evaluation.report import contact_sheet
-from hand_perception.evaluation.synthetic import MIN_IOU, MIN_SCORE, Outcome, judge, read_samples
+from hand_perception.evaluation.synthetic import (
+    MIN_IOU,
+    MIN_SCORE,
+    Outcome,
+    camera_of,
+    judge,
+    read_samples,
+)
 from hand_perception.evaluation.worst_cases import enlarged
 from hand_perception.hands import Camera, Hand
 from hand_perception.overlay import draw
@@ -56,9 +63,7 @@ def main() -> None:
 
 
 def read(sample: dict, engine: HandReconstructor) -> Read:
-    height, width = sample["image"].shape[:2]
-    K = np.asarray(sample["K"], np.float64)
-    camera = Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
+    camera = camera_of(sample)
     hands = list(engine(sample["image"], camera, score_threshold=MIN_SCORE).hands)
     boxes = np.array([hand.box for hand in hands]).reshape(-1, 4)
     matched = set(match_boxes(boxes, sample["boxes"], MIN_IOU))

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from hand_perception.errors import DataError
 from hand_perception.evaluation.metrics import match_boxes, mean
-from hand_perception.evaluation.synthetic import MIN_IOU, MIN_SCORE, MIN_VISIBLE
+from hand_perception.evaluation.synthetic import MIN_IOU, MIN_SCORE, MIN_VISIBLE, camera_of
 from hand_perception.geometry import project
 from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.template import Template, load_template
@@ -99,9 +99,7 @@ def evaluate(
     found: dict[str, list[Alignment | None]] = {name: [] for name in models}
     for index in tqdm(list(indices), "reconstruct", unit="image", disable=None):
         sample = samples[index]
-        height, width = sample["image"].shape[:2]
-        K = np.asarray(sample["K"], np.float64)
-        camera = Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
+        camera = camera_of(sample)
         for name, model in models.items():
             result = model(sample["image"], camera, score_threshold=MIN_SCORE)
             found[name] += judge(sample, camera, result.hands, model.topology)

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hand_perception.errors import DataError
 from hand_perception.evaluation import benchmark, report
@@ -16,6 +17,9 @@ from hand_perception.evaluation.published import PUBLISHED
 from hand_perception.evaluation.submission import WRITERS
 from hand_perception.reconstructor import HandReconstructor
 from hand_perception.template import load_template
+
+if TYPE_CHECKING:
+    from hand_perception.data.mano import ManoTemplate
 
 PROTOCOLS = ("handos", "gt-box")
 # Columns of our row where no paper of ours has a table.
@@ -38,7 +42,7 @@ def run(
     mano = load_mano(args.mano) if args.mano else None
     dataset = open_dataset(args.dataset, args.data, args.split, mano)
     reconstructor = load(args.model)
-    read = mesh_reader(args.mano)
+    read = mesh_reader(mano)
     indices = choose(range(len(dataset)), args.limit)
     judged = list(
         benchmark.evaluate(dataset, indices, predictor(reconstructor), args.protocol, read)
@@ -67,14 +71,12 @@ def predictor(reconstructor: HandReconstructor) -> benchmark.Predict:
     return predict
 
 
-def mesh_reader(mano_path: Path | None) -> MeshReader:
-    """With the user's MANO file, our meshes are measured vertex by vertex in MANO's topology."""
-    if mano_path is None:
+def mesh_reader(mano: ManoTemplate | None) -> MeshReader:
+    """With the user's MANO, our meshes are measured vertex by vertex in its topology."""
+    if mano is None:
         return MeshReader()
     from hand_perception.data.correspondence import Correspondence
-    from hand_perception.data.mano import load_mano
 
-    mano = load_mano(mano_path)
     return MeshReader(Correspondence.between(load_template(), mano), mano.regressor)
 
 

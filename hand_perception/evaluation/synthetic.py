@@ -70,16 +70,20 @@ def evaluate(
     outcomes: list[Outcome] = []
     for index in tqdm(list(indices), "reconstruct", unit="image", disable=None):
         sample = samples[index]
-        height, width = sample["image"].shape[:2]
-        K = np.asarray(sample["K"], np.float64)
-        camera = Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
-        result = reconstructor(sample["image"], camera, score_threshold=MIN_SCORE)
+        result = reconstructor(sample["image"], camera_of(sample), score_threshold=MIN_SCORE)
         outcomes += judge(sample, result.hands)
     return {
         "all": summary(outcomes),
         "all, large": summary([o for o in outcomes if o.size > LARGE_PX]),
         **{side.value: summary([o for o in outcomes if o.side is side]) for side in Side},
     }
+
+
+def camera_of(sample: dict) -> Camera:
+    """The true one."""
+    height, width = sample["image"].shape[:2]
+    K = np.asarray(sample["K"], np.float64)
+    return Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
 
 
 def judge(sample: dict, hands: list[Hand]) -> list[Outcome]:

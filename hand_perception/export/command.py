@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     groups, meta = checkpoint.load(args.checkpoint)
-    template = learnt_template(meta["recipe"].get("topology", "open778"), args.checkpoint)
+    template = learnt_template(meta, args.checkpoint)
     card = {"recipe": meta["recipe"], "seed": meta["recipe"]["seed"], "data": args.data}
     card["topology"] = template.name
     if args.scores:
@@ -58,11 +58,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def learnt_template(topology: str, checkpoint_path: Path) -> Template:
-    """Of the mesh that a checkpoint was trained for; MANO's is the file that training left.
+def learnt_template(meta: dict, checkpoint_path: Path) -> Template:
+    """Of the mesh that a checkpoint was trained for, as it says itself; MANO's is the file that
+    training left.
 
     Raises DataError when it is not there.
     """
+    topology = meta.get("recipe", {}).get("topology", "open778")
     if topology != "mano":
         return load_template(topology)
     return load_template(checkpoint_path.parent / "mano.npz")

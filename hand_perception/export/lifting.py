@@ -90,13 +90,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    weights = checkpoint.load_model(args.checkpoint)
+    weights, meta = checkpoint.load_stage(args.checkpoint)
     if "decoder.lifting.matrix" not in weights:
         raise ModelError(f"{args.checkpoint} has no lifting matrix: give a HandOS checkpoint")
     matrix = weights["decoder.lifting.matrix"].float().numpy()
-    _, meta = checkpoint.load(args.checkpoint)
-    topology = meta.get("recipe", {}).get("topology", "open778")
-    image = picture(matrix, learnt_template(topology, args.checkpoint))
+    image = picture(matrix, learnt_template(meta, args.checkpoint))
     if not cv2.imwrite(str(args.output), image[..., ::-1]):
         raise ModelError(f"{args.output} cannot be written: use .png or .jpg in a folder of yours")
     print(f"wrote {args.output}")

@@ -43,10 +43,16 @@ def load(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
 
 def load_model(path: Path) -> dict[str, Tensor]:
     """The network's weights in a stage's file. Raises ModelError when there are none."""
-    groups, _ = load(path)
+    weights, _ = load_stage(path)
+    return weights
+
+
+def load_stage(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """The same, and what the file says of them."""
+    groups, meta = load(path)
     if "model" not in groups or any(name.startswith("network.") for name in groups["model"]):
         raise ModelError(f"{path} is no stage's file: give detector, joints or mesh.safetensors")
-    return groups["model"]
+    return groups["model"], meta
 
 
 def load_part(path: Path, part: str, model: nn.Module) -> None:

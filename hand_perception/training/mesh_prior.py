@@ -36,10 +36,7 @@ class SampledHands:
         posed = load_template()
         rest = (posed.vertices, posed.weights, posed.joints, posed.joint_frames)
         rest = [torch.from_numpy(a) for a in rest]
-        self._carry = None
-        if template.name != posed.name:
-            over = Correspondence.between(posed, template)
-            self._carry = torch.from_numpy(over.corners), torch.from_numpy(over.weights).float()
+        self._carried_over = Correspondence.between(posed, template)
         self._weights, self._frames = rest[1], rest[3]
         self._poses, self._shapes = PoseSampler(*rest), ShapeSampler(*rest)
         self._generator = torch.Generator().manual_seed(seed)
@@ -49,10 +46,7 @@ class SampledHands:
         vertices, joints = self._shapes.sample(count, self._generator)
         turns, posed = forward_kinematics(rotations, joints, self._frames)
         meshes = skin(vertices, self._weights, turns, joints, posed) / UNIT
-        if self._carry is None:
-            return meshes
-        corners, weights = self._carry
-        return (meshes[:, corners] * weights[..., None]).sum(2)
+        return torch.from_numpy(self._carried_over(meshes.numpy()))
 
 
 def train(

@@ -47,19 +47,17 @@ class Trainer:
         workers: int = 1,
         initial: Path | None = None,
     ) -> None:
+        self.team = Team(device)
         for stage in config.stages:
             if stage.name not in objective.stages:
                 raise DataError(f"unknown stage {stage.name!r}, use one of {objective.stages}")
-        self.config, self.objective, self.sources = config, objective, sources
-        self.output, self.workers = output, workers
-        self.team = Team(device)
-        self.device = self.team.device
-        for stage in config.stages:
             if stage.batch_size % self.team.size:
                 raise DataError(
                     f"{self.team.size} processes cannot share a batch of {stage.batch_size} "
                     f"equally: change batch_size of stage {stage.name!r}"
                 )
+        self.config, self.objective, self.sources = config, objective, sources
+        self.output, self.device, self.workers = output, self.team.device, workers
         objective.to(self.device)
         self.learner = objective.learner
         if initial is not None:
@@ -81,8 +79,8 @@ class Trainer:
 
     def _run_stage(self, index: int, start: int, optimiser_state: dict[str, Tensor]) -> None:
         stage = self.config.stages[index]
-        parts = self.objective.prepare(stage)
-        parameters = [p for part in parts for p in part.parameters()]
+        learning = nn.ModuleList(self.objective.prepare(stage))
+        parameters = list(learning.parameters())
         optimiser = make_optimiser(stage, parameters)
         checkpoint.restore_optimiser(optimiser, self.learner, optimiser_state)
         epoch = self._steps_of_an_epoch(stage)
@@ -121,8 +119,7 @@ class Trainer:
                 continue
             skipped = 0
             optimiser.step()
-            for part in parts:  # what is frozen stays as it is, to the bit
-                self.team.average_buffers(part)
+            self.team.average_buffers(learning)  # what is frozen stays as it is, to the bit
             self._update_average(stage.ema, step)
             for name, value in {**losses, "total": total}.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
