@@ -13,6 +13,7 @@ from hand_perception.errors import CameraError, ModelError
 from hand_perception.geometry import box_iou
 from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.imaging import Letterbox, check_image
+from hand_perception.pose_fitting import posed
 from hand_perception.postprocess import (
     CANDIDATE_SCORE,
     ScoreCalibration,
@@ -37,13 +38,15 @@ class Candidates:
 class HandReconstructor:
     """``HandReconstructor.from_pretrained()(image, camera).hands``.
 
-    One thread at a time; the node gives it its inference thread.
+    One thread at a time; the node gives it its inference thread. fit_pose: whether meshes are the
+    template, posed to what the network saw, as the model's card says, or the network's own.
     """
 
     def __init__(self, folder: ModelFolder, backend: Backend) -> None:
         self._folder, self._backend = folder, backend
         self._calibration = ScoreCalibration(*folder.score_calibration)
         self.topology: Template = load_template(folder.template)
+        self.fit_pose = folder.fit_pose
 
     @classmethod
     def from_pretrained(
@@ -134,6 +137,8 @@ class HandReconstructor:
                 self._calibration,
                 score_threshold,
             )
+        if self.fit_pose:
+            hands = [posed(hand, camera, self.topology) for hand in hands]
         done = time.perf_counter()
         stages |= {"decoder": decoded_at - started, "postprocess": done - decoded_at}
         return Reconstruction(hands, {name: 1e3 * s for name, s in stages.items()})

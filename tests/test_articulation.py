@@ -9,7 +9,6 @@ from open_hand import TEMPLATE, make_hand
 from hand_perception.articulation import (
     ANGLE_NAMES,
     JOINT_NAMES,
-    LIMITS,
     Articulation,
     articulate,
     axis_angle,
@@ -20,6 +19,7 @@ from hand_perception.articulation_messages import joint_state
 from hand_perception.errors import DataError
 from hand_perception.geometry import wrist_frame
 from hand_perception.hands import BONES, Pose, Side
+from hand_perception.skeleton import LIMITS
 from hand_perception.template import KEYPOINT_OF_JOINT
 
 SIDES = list(Side)

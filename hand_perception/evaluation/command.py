@@ -68,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="evaluate the output of predict instead of a model (suite real)",
     )
     parser.add_argument(
+        "--network-mesh",
+        action="store_true",
+        help="judge the mesh as the network has it, not the template posed to it",
+    )
+    parser.add_argument(
         "--output", type=Path, metavar="DIR", help="write table, JSON and the worst cases here"
     )
     parser.add_argument(
@@ -79,7 +84,12 @@ def run(args: argparse.Namespace) -> int:
     """Prints the table. Raises DataError on data that are missing or do not fit."""
     from hand_perception.reconstructor import HandReconstructor
 
-    return evaluate(args, HandReconstructor.from_pretrained)
+    def load(name: str) -> HandReconstructor:
+        reconstructor = HandReconstructor.from_pretrained(name)
+        reconstructor.fit_pose &= not args.network_mesh
+        return reconstructor
+
+    return evaluate(args, load)
 
 
 def evaluate(args: argparse.Namespace, load: Load) -> int:

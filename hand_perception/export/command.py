@@ -16,6 +16,7 @@ from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.model import HandOS
 from hand_perception.models.mobrecon.config import MobReconConfig
 from hand_perception.models.mobrecon.model import MobRecon
+from hand_perception.skeleton import has_joint_axes
 from hand_perception.template import Template, load_template
 from hand_perception.training import checkpoint
 
@@ -25,6 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--image-size", type=int, help="side of the network's image in pixels")
     parser.add_argument("--detector", type=Path, help="HandOS checkpoint, for a network of crops")
+    parser.add_argument(
+        "--looks",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help="of a network of crops: 2 reads each crop's mirror image as well, which errs less and "
+        "takes twice its time (%(default)s)",
+    )
     parser.add_argument("--data", help="one line on the training data, for the model's card")
     parser.add_argument("--scores", type=Path, help="JSON of `hand-perception evaluate`")
 
@@ -34,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     template = learnt_template(meta, args.checkpoint)
     card = {"recipe": meta["recipe"], "seed": meta["recipe"]["seed"], "data": args.data}
     card["topology"] = template.name
+    card["fit_pose"] = has_joint_axes(template)
     if args.scores:
         card["scores"] = json.loads(args.scores.read_text())
     if any(name.startswith("detector.") for name in groups["model"]):
@@ -48,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         model = _load_crop_network(groups["model"], meta["config"], template)
         found, behind = checkpoint.load(args.detector)
         detector = _load_handos(found["model"], behind["config"], args.image_size, load_template())
-        differences = export_crops(model, detector, args.output, card)
+        differences = export_crops(model, detector, args.output, card, args.looks)
     if template.name == "mano":
         # The model runs where MANO's own file is not.
         shutil.copyfile(args.checkpoint.parent / "mano.npz", args.output / "mano.npz")

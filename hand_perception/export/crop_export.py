@@ -53,19 +53,52 @@ class CropGraph(nn.Module):
         return out.joints2d, out.vertices * UNIT, out.presence.sigmoid(), out.side.sigmoid()
 
 
+class TwoLooks(CropGraph):
+    """As CropGraph, from each crop and its mirror image: what the two agree on errs less. The mean
+    of a right hand's look and of the left hand's that its mirror image is."""
+
+    def __init__(self, model: CropNetwork) -> None:
+        super().__init__(model)
+        # Gathered: runtimes differ in what they make of slices that run backwards.
+        self.register_buffer("backwards", torch.arange(model.config.crop_size - 1, -1, -1))
+        self.register_buffer("flipped", torch.tensor([-1.0, 1.0, 1.0]))
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        out = self.model(torch.cat([crops, crops.index_select(-1, self.backwards)]))
+        joints, mirrored_joints = _halves(out.joints2d)
+        # 0..1 of the crop: x becomes 1 - x.
+        mirrored_joints = mirrored_joints * self.flipped[:2] + (1 - self.flipped[:2]) / 2
+        vertices, mirrored_vertices = _halves(out.vertices * UNIT)
+        presence, mirrored_presence = _halves(out.presence)
+        side, other_side = _halves(out.side)
+        return (
+            (joints + mirrored_joints) / 2,
+            (vertices + mirrored_vertices * self.flipped) / 2,
+            ((presence + mirrored_presence) / 2).sigmoid(),
+            ((side - other_side) / 2).sigmoid(),
+        )
+
+
+def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """[2 H, ...] -> [H, ...] twice, H unknown to a graph."""
+    return x.unflatten(0, (2, -1)).unbind(0)
+
+
 def export_crops(
-    model: CropNetwork, detector: HandOS, folder: Path, card: dict
+    model: CropNetwork, detector: HandOS, folder: Path, card: dict, looks: int = 1
 ) -> dict[str, float]:
     """Writes detector.onnx, decoder.onnx and model.json; returns the largest differences to torch.
 
-    card: what model.json says besides. Raises ModelError when ONNX Runtime does not agree.
+    card: what model.json says besides. looks: 2 to read each crop's mirror image as well. Raises
+    ModelError when ONNX Runtime does not agree.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     size = detector.config.image_size
     image = torch.randn(1, 3, size, size)
     crops = torch.randn(3, 3, model.config.crop_size, model.config.crop_size)
-    boxes, decoder = BoxGraph(detector).eval(), CropGraph(model).eval()
+    boxes = BoxGraph(detector).eval()
+    decoder = {1: CropGraph, 2: TwoLooks}[looks](model).eval()
     paths = folder / "detector.onnx", folder / "decoder.onnx"
     export_graph(boxes, (image,), paths[0], ["image"], ["boxes", "scores"], {})
     axes = {name: {0: "hands"} for name in ("crops", *_OUTPUTS)}
@@ -88,6 +121,7 @@ def export_crops(
         "topology": "open778",
         "opset": OPSET,
         "precision": "fp32",
+        "looks": looks,
         "config": model.config.to_dict(),
         "detector": detector.config.to_dict(),
         "difference_to_torch": differences,

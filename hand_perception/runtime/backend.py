@@ -77,7 +77,7 @@ class ModelFolder:
     """A checked model folder. network: "handos", whose decoder reads the detector's features, or
     "mobrecon" or "handar", whose decoder reads crops of the image. ``card`` is the whole of
     model.json; score_calibration: the arguments of postprocess.ScoreCalibration, none before
-    `calibrate`; nms_iou: T^NMS (HandOS 4.1).
+    `calibrate`; nms_iou: T^NMS (HandOS 4.1); fit_pose: whether meshes are the posed template.
     """
 
     path: Path
@@ -89,6 +89,7 @@ class ModelFolder:
     topology: str
     score_calibration: tuple[float, ...]
     nms_iou: float
+    fit_pose: bool
     card: dict
 
     @property
@@ -121,6 +122,7 @@ class ModelFolder:
                 card["topology"],
                 tuple(card.get("score_calibration", ())),
                 float(card.get("nms_iou", NMS_IOU)),
+                bool(card.get("fit_pose", False)),
                 card,
             )
             hashes = card["sha256"]

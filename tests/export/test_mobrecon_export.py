@@ -1,6 +1,7 @@
 """MobRecon as ONNX: the same numbers as torch, through the engine that cuts crops."""
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from models.tiny import tiny_model
@@ -12,6 +13,7 @@ from hand_perception.models.mobrecon.config import MobReconConfig
 from hand_perception.models.mobrecon.model import UNIT, MobRecon
 from hand_perception.reconstructor import HandReconstructor
 from hand_perception.runtime.backend import ModelFolder
+from hand_perception.runtime.crops import CROP_OUTPUTS
 from hand_perception.runtime.select import open_backend
 from hand_perception.template import load_template
 
@@ -66,6 +68,53 @@ def test_the_engine_says_of_a_crop_what_torch_says(shipped):
         assert decoded.right[k] == pytest.approx(float(out.side.sigmoid()), abs=CLOSE)
         centre = fit.points_to_image(decoded.gaze[k] * folder.image_size - 0.5)
         np.testing.assert_allclose(centre, (box[:2] + box[2:]) / 2, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def looking_twice(tmp_path_factory):
+    path = tmp_path_factory.mktemp("twice")
+    model = mobrecon(encoder="light")
+    differences = export_crops(model, tiny_model(), path, {}, looks=2)
+    assert max(differences.values()) < CLOSE
+    return model, ModelFolder.open(path)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_two_looks_are_the_mean_of_a_crop_and_its_mirror_image(looking_twice, count):
+    model, folder = looking_twice
+    assert folder.card["looks"] == 2
+    session = onnxruntime.InferenceSession(folder.path / "decoder.onnx")
+    crops = torch.randn(count, 3, 128, 128)
+    found = session.run(CROP_OUTPUTS, {"crops": crops.numpy()})
+    joints, vertices, presence, right = found
+    with torch.no_grad():
+        one, other = model(crops), model(crops.flip(-1))
+    x, y = other.joints2d.unbind(-1)
+    expected = (one.joints2d + torch.stack([1 - x, y], -1)) / 2
+    np.testing.assert_allclose(joints, expected, atol=CLOSE)
+    mirrored = other.vertices * torch.tensor([-1.0, 1, 1])
+    np.testing.assert_allclose(vertices, (one.vertices + mirrored) / 2 * UNIT, atol=CLOSE)
+    np.testing.assert_allclose(
+        presence, ((one.presence + other.presence) / 2).sigmoid(), atol=CLOSE
+    )
+    np.testing.assert_allclose(right, ((one.side - other.side) / 2).sigmoid(), atol=CLOSE)
+
+
+def test_two_looks_see_a_mirrored_crop_mirrored(looking_twice):
+    """Whatever the network has learnt: left and right hands are treated alike."""
+    _, folder = looking_twice
+    session = onnxruntime.InferenceSession(folder.path / "decoder.onnx")
+    crops = np.random.default_rng(0).normal(size=(1, 3, 128, 128)).astype(np.float32)
+    seen, mirrored = (
+        dict(zip(CROP_OUTPUTS, session.run(CROP_OUTPUTS, {"crops": c}), strict=True))
+        for c in (crops, np.ascontiguousarray(crops[..., ::-1]))
+    )
+    np.testing.assert_allclose(mirrored["right"], 1 - seen["right"], atol=CLOSE)
+    np.testing.assert_allclose(mirrored["presence"], seen["presence"], atol=CLOSE)
+    np.testing.assert_allclose(
+        mirrored["joints2d"][..., 0], 1 - seen["joints2d"][..., 0], atol=CLOSE
+    )
+    np.testing.assert_allclose(mirrored["vertices"], seen["vertices"] * [-1, 1, 1], atol=CLOSE)
 
 
 def test_hands_come_out_of_the_whole_path(shipped):
