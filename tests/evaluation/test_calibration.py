@@ -19,9 +19,9 @@ def test_classes_that_part_without_error_stay_finite():
     assert np.isfinite(fit(features, np.array([True, False] * 10))).all()
 
 
-def test_the_bias_leaves_one_of_two_hundred_pictures_without_hands_a_false_one():
+def test_the_bias_leaves_one_of_four_hundred_pictures_without_hands_a_false_one():
     rng = np.random.default_rng(0)
-    negatives = [[(d, p, False)] for d, p in rng.uniform(0.1, 0.9, (200, 2))]
+    negatives = [[(d, p, False)] for d, p in rng.uniform(0.1, 0.9, (400, 2))]
     score = ScoreCalibration(tolerant_bias(negatives, 1.5, 0.5), 1.5, 0.5).score
     false = [score(np.array(d), np.array(p)) >= 0.5 for ((d, p, _),) in negatives]
     assert sum(false) == 1
