@@ -36,7 +36,7 @@ ALLOWED = {
 # What a frame passes through, and what must not know who calls it.
 CORE = ("errors", "hands", "geometry", "imaging", "template", "smoothing", "tracking", "overlay")
 CORE += ("postprocess", "articulation", "retargeting", "reconstructor", "runtime", "depth")
-CORE += ("uncertainty", "matching", "mano_pose")
+CORE += ("uncertainty", "matching", "mano_pose", "skeleton", "pose_fitting")
 FRONT_ENDS = ("ros", "dds", "demo", "node", "worker", "messages", "cli", "predict", "evaluation")
 FRONT_ENDS += ("articulation_messages", "camera_pipeline", "depth_matching", "publishing")
 FRONT_ENDS += ("complaints", "snapshot", "topics", "parameters", "frames", "markers")
