@@ -92,7 +92,7 @@ class _State:
 
 def posed(hand: Hand, camera: Camera, template: Template) -> Hand:
     """The same hand with the template's mesh, posed to it. A hand that has no pose stays as it is:
-    one without extent, or of a template without joint axes (MANO's)."""
+    one without extent, beside the lens, or of a template without joint axes (MANO's)."""
     focal = (camera.fx, camera.fy)
     centre = (camera.cx, camera.cy)
     slopes = (undistort_points(hand.keypoints2d.astype(np.float64), camera) - centre) / focal
@@ -106,9 +106,11 @@ def posed(hand: Hand, camera: Camera, template: Template) -> Hand:
             hand.side,
             template,
         )
-    except DataError:
+    except (DataError, np.linalg.LinAlgError):
         return hand
     vertices, keypoints = pose_template(articulation, template)
+    if not np.isfinite(vertices).all():
+        return hand
     return replace(
         hand, vertices=vertices, keypoints3d=keypoints, wrist=wrist_frame(keypoints, hand.side)
     )
@@ -126,9 +128,12 @@ def fit_pose(
 
     vertices [V, 3] and keypoints [21, 3]: metres in the camera frame, of ``side``. slopes [21, 2]:
     x / z and y / z of the 2D joints' rays. extent: the longer side of the hand's box, as a slope.
-    Raises DataError when the palm has no extent or the template no anatomical joint axes (MANO's).
+    Raises DataError when the palm has no extent, the hand is not before the camera, or the template
+    has no anatomical joint axes (MANO's).
     """
     skeleton = skeleton_of(template)
+    if not keypoints[:, 2].mean() > _NEAREST_M:
+        raise DataError("the hand is not before the camera, so is in no image: leave it out")
     mirror = mirror_of(side)
     keypoints, slopes = keypoints * mirror, slopes * mirror[:2]
     orientation, pose = closed_form(skeleton, vertices * mirror, keypoints)

@@ -50,8 +50,8 @@ def test_a_perfect_hand_hardly_changes(side):
     truth = victory(side)
     fitted = posed(truth, CAMERA, TEMPLATE)
     # The prior pulls towards a hand at ease, by what two steps leave of some hundredths of the
-    # distance: 100 degrees of a joint's flexion are some 2 degrees, 1.4 mm at 40 mm of finger.
-    assert np.linalg.norm(fitted.vertices - truth.vertices, axis=1).mean() < 2.5e-3
+    # distance: a joint flexed by 90 degrees comes out 2 short, 1.4 mm at 40 mm of finger.
+    assert np.linalg.norm(fitted.vertices - truth.vertices, axis=1).mean() < 1.5e-3
     assert fitted.side is side and fitted.score == truth.score
 
 
@@ -62,9 +62,9 @@ def test_a_crumpled_mesh_becomes_a_hand_again(seed):
     fitted = posed(seen, CAMERA, TEMPLATE)
     before = procrustes_errors(seen.vertices, truth.vertices).mean()
     after = procrustes_errors(fitted.vertices, truth.vertices).mean()
-    assert after < before / 2
+    assert after < before / 3
     # The crumpled mesh's joints are some 10 px off; the 2D joints are exact here.
-    assert image_errors(fitted, truth).mean() < image_errors(seen, truth).mean() / 2
+    assert image_errors(fitted, truth).mean() < image_errors(seen, truth).mean() / 3
     lengths = np.linalg.norm(fitted.keypoints3d[CHILDREN] - fitted.keypoints3d[PARENTS], axis=1)
     rest = np.linalg.norm(TEMPLATE.keypoints[CHILDREN] - TEMPLATE.keypoints[PARENTS], axis=1)
     shape = np.log(lengths / rest)
@@ -126,6 +126,9 @@ def test_what_has_no_pose_stays_as_it_is():
     hand = victory()
     point = replace(hand, vertices=hand.vertices * 0 + 0.5, keypoints3d=hand.keypoints3d * 0 + 0.5)
     assert posed(point, CAMERA, TEMPLATE) is point
+    # 2D joints that no ray leads to.
+    nowhere = replace(hand, keypoints2d=np.full((21, 2), np.nan, np.float32))
+    assert posed(nowhere, CAMERA, TEMPLATE) is nowhere
     # MANO's joints have no anatomical axes.
     plain = replace(
         TEMPLATE, name="mano", joint_frames=np.tile(np.eye(3, dtype=np.float32), (16, 1, 1))
