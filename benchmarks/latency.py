@@ -27,6 +27,7 @@ from tqdm import tqdm
 from hand_perception.errors import HandPerceptionError
 from hand_perception.hands import Camera
 from hand_perception.imaging import Letterbox
+from hand_perception.pose_fitting import posed
 from hand_perception.postprocess import ScoreCalibration, build_hands
 from hand_perception.runtime.backend import MODELS, Backend, ModelFolder
 from hand_perception.runtime.select import BACKENDS, open_backend
@@ -105,7 +106,11 @@ def measure_row(
         marks.append(time.perf_counter())
         if decoded is not None:
             calibration = ScoreCalibration()
-            build_hands(detected, chosen, decoded, fit, size, camera, template, calibration, 0.0)
+            found = build_hands(
+                detected, chosen, decoded, fit, size, camera, template, calibration, 0.0
+            )
+            if folder.fit_pose:
+                [posed(hand, camera, template) for hand in found]
         marks.append(time.perf_counter())
         processor_time.append(1e3 * (time.process_time() - used))
         for name, begin, end in zip(STAGES, marks[:-1], marks[1:], strict=True):
