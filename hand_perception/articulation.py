@@ -25,6 +25,7 @@ from hand_perception.hands import FINGERS, MIDDLE_MCP, NUM_KEYPOINTS, WRIST, Han
 from hand_perception.skeleton import (
     ABDUCTION_LIMITS,
     AWAY,
+    FLEXION_LIMITS,
     TWIST_LIMITS,
     Skeleton,
     about_x,
@@ -247,7 +248,7 @@ def _solve(
     bone = np.where(straight[:, :1], rest, bone)
     abduction = _abduction(bone, rest)
     upright = (about_y(-abduction) @ bone[..., None])[..., 0]
-    flexion[:, 0] = _flexion(upright, rest, skeleton.flexion_limits[:, 0])
+    flexion[:, 0] = _flexion(upright, rest, FLEXION_LIMITS[:, 0])
     swing = about_y(abduction) @ about_x(-flexion[:, 0])
     twist = _twist(swing, frames, moments) - twist_error
     twist = np.clip(twist, -TWIST_LIMITS, TWIST_LIMITS)
@@ -258,7 +259,7 @@ def _solve(
         frames, rest = skeleton.frames[:, k], skeleton.directions[:, k]
         bone = (bones[:, None, k] @ turn @ frames)[:, 0]
         bone = np.where(straight[:, k : k + 1], rest, bone)
-        flexion[:, k] = _flexion(bone, rest, skeleton.flexion_limits[:, k])
+        flexion[:, k] = _flexion(bone, rest, FLEXION_LIMITS[:, k])
         turn = turn @ frames @ about_x(-flexion[:, k]) @ frames.swapaxes(-1, -2)
     return FingerPose(flexion, abduction, twist, scales.ravel())
 

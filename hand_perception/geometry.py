@@ -47,6 +47,11 @@ def undistort_points(pixels: np.ndarray, camera: Camera) -> np.ndarray:
     return _to_pixels(_undistort_polynomial(distorted, camera), camera)
 
 
+def slopes(pixels: np.ndarray, camera: Camera) -> np.ndarray:
+    """x / z and y / z, [..., 2], of the rays that pixels [..., 2] are seen on."""
+    return _to_normalised(undistort_points(pixels, camera), camera)
+
+
 def _to_pixels(normalised: np.ndarray, camera: Camera) -> np.ndarray:
     return normalised * (camera.fx, camera.fy) + (camera.cx, camera.cy)
 
@@ -193,7 +198,7 @@ def solve_translation(
     or nowhere (all joints on one spot), the weak-perspective estimate is returned instead.
     """
     joints3d = np.asarray(joints3d, np.float64)
-    ideal = _to_normalised(undistort_points(joints2d, camera), camera)
+    ideal = slopes(joints2d, camera)
     w = np.ones(len(joints3d)) if weights is None else np.asarray(weights, np.float64)
     focal = np.array([camera.fx, camera.fy])
 

@@ -22,10 +22,11 @@ from hand_perception.articulation import (
     pose_template,
 )
 from hand_perception.errors import DataError
-from hand_perception.geometry import undistort_points, wrist_frame
+from hand_perception.geometry import slopes, wrist_frame
 from hand_perception.hands import NUM_KEYPOINTS, Camera, Hand, Side
 from hand_perception.skeleton import (
     ABDUCTION_LIMITS,
+    FLEXION_LIMITS,
     TWIST_LIMITS,
     Skeleton,
     about_y,
@@ -51,6 +52,10 @@ _MOST_LONGER = 0.3
 _AT_EASE = np.radians([[10, 5, 20, 25, 0], *[[30, 0, 45, 30, 0]] * 4])
 _SPREAD = np.radians([[28, 28, 28, 42, 28], *[[50, 17, 57, 35, 11]] * 4])
 _FLEXIONS, _ABDUCTION, _TWIST = [0, 2, 3], 1, 4
+_LIMITS = np.empty((2, 5, 5))  # low and high
+_LIMITS[..., _FLEXIONS] = FLEXION_LIMITS.transpose(2, 0, 1)
+_LIMITS[..., _ABDUCTION] = ABDUCTION_LIMITS.T
+_LIMITS[..., _TWIST] = -TWIST_LIMITS, TWIST_LIMITS
 # Which joints of a finger each of its angles moves: the knuckle stays.
 _MOVED = np.array([[0, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1], [0, 1, 1, 1]], float)
 _NEXT, _LAST = [1, 2, 0], [2, 0, 1]
@@ -93,16 +98,13 @@ class _State:
 def posed(hand: Hand, camera: Camera, template: Template) -> Hand:
     """The same hand with the template's mesh, posed to it. A hand that has no pose stays as it is:
     one without extent, beside the lens, or of a template without joint axes (MANO's)."""
-    focal = (camera.fx, camera.fy)
-    centre = (camera.cx, camera.cy)
-    slopes = (undistort_points(hand.keypoints2d.astype(np.float64), camera) - centre) / focal
-    extent = max(float(((hand.box[2:] - hand.box[:2]) / focal).max()), _SMALLEST)
+    sides = (hand.box[2:] - hand.box[:2]) / (camera.fx, camera.fy)
     try:
         articulation = fit_pose(
             hand.vertices.astype(np.float64),
             hand.keypoints3d.astype(np.float64),
-            slopes,
-            extent,
+            slopes(hand.keypoints2d, camera),
+            max(float(sides.max()), _SMALLEST),
             hand.side,
             template,
         )
@@ -119,15 +121,15 @@ def posed(hand: Hand, camera: Camera, template: Template) -> Hand:
 def fit_pose(
     vertices: np.ndarray,
     keypoints: np.ndarray,
-    slopes: np.ndarray,
+    rays: np.ndarray,
     extent: float,
     side: Side,
     template: Template,
 ) -> Articulation:
     """The pose of a hand whose mesh and 2D joints are known, at the distance of its mesh.
 
-    vertices [V, 3] and keypoints [21, 3]: metres in the camera frame, of ``side``. slopes [21, 2]:
-    x / z and y / z of the 2D joints' rays. extent: the longer side of the hand's box, as a slope.
+    vertices [V, 3] and keypoints [21, 3]: metres in the camera frame, of ``side``. rays [21, 2]:
+    geometry.slopes of the 2D joints. extent: the longer side of the hand's box, as a slope.
     Raises DataError when the palm has no extent, the hand is not before the camera, or the template
     has no anatomical joint axes (MANO's).
     """
@@ -135,32 +137,34 @@ def fit_pose(
     if not keypoints[:, 2].mean() > _NEAREST_M:
         raise DataError("the hand is not before the camera, so is in no image: leave it out")
     mirror = mirror_of(side)
-    keypoints, slopes = keypoints * mirror, slopes * mirror[:2]
+    keypoints, rays = keypoints * mirror, rays * mirror[:2]
     orientation, pose = closed_form(skeleton, vertices * mirror, keypoints)
     first, *others = pose.flexion.T
     angles = np.stack([first, pose.abduction, *others, pose.twist], 1)
     state = _State(orientation, keypoints[0], angles, 0.0, np.zeros(5))
     for _ in range(STEPS):
-        state = _step(skeleton, state, keypoints, slopes, extent)
+        state = _step(skeleton, state, keypoints, rays, extent)
     # How large and how far cannot both be told from one image: the distance was, by whoever placed
     # the mesh. About the lens, size and distance change together and nothing in the image does.
-    joints, _ = _joints(skeleton, state)
-    distance = (joints @ state.orientation.T + state.place)[:, 2].mean()
+    distance = (_joints(_chains(skeleton, state.pose())[0], state) + state.place)[:, 2].mean()
     farther = float(keypoints[:, 2].mean() / max(distance, _NEAREST_M))
     state = replace(state, place=state.place * farther, size=state.size + np.log(farther))
     return articulation_of(skeleton, side, state.orientation, state.place, state.pose())
 
 
-def _joints(skeleton: Skeleton, state: _State) -> tuple[np.ndarray, np.ndarray]:
-    """Joints and tips [21, 3] in the palm's axes, from the wrist; how they move with the angles,
-    [21, 3, 5, 5]."""
-    pose = state.pose()
-    maps, joints, turns = forward(skeleton, pose.local, pose.scales)
-    scales = pose.scales.reshape(5, 4)
-    chain = joints[1:].reshape(5, 3, 3)
-    last = turns[:, 2] @ (scales[:, 3:] * skeleton.bones[:, 3])[..., None]
-    chain = np.concatenate([chain, chain[:, 2:] + last[:, None, :, 0]], 1)  # [5, 4, 3]
+def _chains(skeleton: Skeleton, pose: FingerPose) -> tuple[np.ndarray, np.ndarray]:
+    """Joints and tips [5, 4, 3] in the palm's axes, from the wrist; turns [5, 3, 3, 3]."""
+    _, joints, turns = forward(skeleton, pose.local, pose.scales)
+    chains = joints[1:].reshape(5, 3, 3)
+    last = pose.scales.reshape(5, 4)[:, 3:] * skeleton.bones[:, 3]
+    tips = chains[:, 2] + (turns[:, 2] @ last[..., None])[..., 0]
+    return np.concatenate([chains, tips[:, None]], 1), turns
 
+
+def _moves(
+    skeleton: Skeleton, pose: FingerPose, chains: np.ndarray, turns: np.ndarray
+) -> np.ndarray:
+    """[5 fingers, 4 joints, 3, 6]: how a finger's joints move with its angles and its length."""
     upright, turned = skeleton.frames[:, 0], turns @ skeleton.frames
     axes = np.stack(
         [
@@ -172,29 +176,31 @@ def _joints(skeleton: Skeleton, state: _State) -> tuple[np.ndarray, np.ndarray]:
         ],
         1,
     )  # [5 fingers, 5 angles, 3]
-    arms = chain[:, None] - chain[:, [0, 0, 1, 2, 0], None]
-    moves = _cross(axes[:, :, None], arms) * _MOVED[..., None]
-    jacobian = np.zeros((NUM_KEYPOINTS, 3, 5, 5))
-    for finger in range(5):
-        own = slice(1 + 4 * finger, 5 + 4 * finger)
-        jacobian[own, :, finger] = moves[finger].transpose(1, 2, 0)
-    return np.concatenate([np.zeros((1, 3)), chain.reshape(-1, 3)]), jacobian
+    arms = chains[:, None] - chains[:, [0, 0, 1, 2, 0], None]
+    by_angles = _cross(axes[:, :, None], arms) * _MOVED[..., None]
+    by_length = arms[:, :1]
+    return np.concatenate([by_angles, by_length], 1).transpose(0, 2, 3, 1)
+
+
+def _joints(chains: np.ndarray, state: _State) -> np.ndarray:
+    """[21, 3] in the camera's axes, from the wrist."""
+    return np.concatenate([np.zeros((1, 3)), chains.reshape(-1, 3)]) @ state.orientation.T
 
 
 def _step(
-    skeleton: Skeleton, state: _State, keypoints: np.ndarray, slopes: np.ndarray, extent: float
+    skeleton: Skeleton, state: _State, keypoints: np.ndarray, rays: np.ndarray, extent: float
 ) -> _State:
     """One of Gauss-Newton's."""
-    joints, by_angles = _joints(skeleton, state)
-    joints = joints @ state.orientation.T
+    pose = state.pose()
+    chains, turns = _chains(skeleton, pose)
+    joints = _joints(chains, state)
     moves = np.zeros((NUM_KEYPOINTS, 3, _PARAMETERS))
-    moves[..., _ANGLES] = state.orientation @ by_angles.reshape(NUM_KEYPOINTS, 3, -1)
+    for finger, own in enumerate(state.orientation @ _moves(skeleton, pose, chains, turns)):
+        joints_of_it = slice(1 + 4 * finger, 5 + 4 * finger)
+        moves[joints_of_it, :, 5 * finger : 5 * finger + 5] = own[..., :5]
+        moves[joints_of_it, :, _FINGERS.start + finger] = own[..., 5]
     moves[..., _TURN] = _cross(np.eye(3), joints[:, None]).swapaxes(1, 2)
     moves[..., _SIZE] = joints
-    fingers = joints[1:].reshape(5, 4, 3)
-    for finger in range(5):
-        own = slice(1 + 4 * finger, 5 + 4 * finger)
-        moves[own, :, _FINGERS.start + finger] = fingers[finger] - fingers[finger, :1]
 
     # In space: about their mean, at the joints' own extent. Where a network is unsure its mesh
     # shrinks, which says nothing of the hand.
@@ -208,7 +214,7 @@ def _step(
     projected = placed[:, :2] / depth
     sd = IMAGE_SD * extent
     by_image = (moves[:, :2] - projected[..., None] * moves[:, 2:]) / depth[..., None]
-    in_image = _huber((projected - slopes) / sd, by_image / sd, IMAGE_HUBER)
+    in_image = _huber((projected - rays) / sd, by_image / sd, IMAGE_HUBER)
 
     normal, gradient = in_space[0] + in_image[0], in_space[1] + in_image[1]
     # What joints and sizes do.
@@ -223,7 +229,7 @@ def _step(
     return _State(
         cv2.Rodrigues(step[_TURN])[0] @ state.orientation,
         np.append(place[:2], max(place[2], _NEAREST_M)),
-        np.clip(angles, *_limits(skeleton)),
+        np.clip(angles, *_LIMITS),
         float(np.clip(state.size + step[_SIZE], -_MOST_LONGER, _MOST_LONGER)),
         np.clip(state.fingers + step[_FINGERS], -_MOST_LONGER, _MOST_LONGER),
     )
@@ -240,10 +246,3 @@ def _huber(error: np.ndarray, jacobian: np.ndarray, bound: float) -> tuple[np.nd
     weight = np.sqrt(np.minimum(1.0, bound / np.maximum(length, 1e-9)))[:, None]
     rows = (jacobian * weight[..., None]).reshape(-1, _PARAMETERS)
     return rows.T @ rows, rows.T @ (error * weight).ravel()
-
-
-def _limits(skeleton: Skeleton) -> np.ndarray:
-    """[2, 5, 5], low and high of the angles."""
-    first, *others = skeleton.flexion_limits.swapaxes(0, 1)
-    twist = np.stack([-TWIST_LIMITS, TWIST_LIMITS], -1)
-    return np.stack([first, ABDUCTION_LIMITS, *others, twist], 1).transpose(2, 0, 1)

@@ -13,8 +13,8 @@ from hand_perception.geometry import (
     project,
     rotation_to_axis,
     signed_volume,
+    slopes,
     solve_translation,
-    undistort_points,
     wrist_frame,
 )
 from hand_perception.hands import Camera, Hand, Side
@@ -123,8 +123,7 @@ def build_hands(
 
 def turn_to_camera(vertices: np.ndarray, gaze: np.ndarray, camera: Camera) -> np.ndarray:
     """[V, 3] in the axes of a camera that looks at pixel ``gaze`` [2] -> in the camera's."""
-    slopes = (undistort_points(gaze, camera) - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
-    return vertices @ rotation_to_axis(np.append(slopes, 1.0))
+    return vertices @ rotation_to_axis(np.append(slopes(gaze, camera), 1.0))
 
 
 def image_boxes(

@@ -25,6 +25,7 @@ TWIST_LIMITS = np.radians([40.0, 20.0, 20.0, 20.0, 20.0])
 # Away from the middle finger, whose own abduction counts towards the thumb; the joints' own sign is
 # radial.
 AWAY = np.array([1.0, 1.0, 1.0, -1.0, -1.0])
+FLEXION_LIMITS = LIMITS.reshape(5, 4, 2)[:, [0, 2, 3]]
 ABDUCTION_LIMITS = np.sort(LIMITS.reshape(5, 4, 2)[:, 1] * AWAY[:, None], axis=1)
 
 
@@ -61,10 +62,10 @@ class Skeleton:
 
     wrist_frame: [3, 3]. frames: [5, 3, 3, 3] rest axes of the fingers' joints. bones: [5, 4, 3],
     from each parent, the tips' included; lengths: [5, 4]. directions: [5, 3, 3] of the bones beyond
-    the joints, in the joints' frames. flexion_limits: [5, 3, 2]. skinning: [V, 64] and keypoints:
-    [21, 64], what multiplies ``stacked``. moments: [18, V], the covariances of palm and first
-    bones with their rest; posed_moments: [15, 64], those of the bones. rest_offsets: [21, 3],
-    keypoints less joints at rest.
+    the joints, in the joints' frames. skinning: [V, 64] and keypoints: [21, 64], what multiplies
+    ``stacked``. moments: [18, V], the covariances of palm and first bones with their rest;
+    posed_moments: [15, 64], those of the bones. rest_offsets: [21, 3], keypoints less joints at
+    rest.
     """
 
     wrist_frame: np.ndarray
@@ -72,7 +73,6 @@ class Skeleton:
     bones: np.ndarray
     lengths: np.ndarray
     directions: np.ndarray
-    flexion_limits: np.ndarray
     skinning: np.ndarray
     keypoints: np.ndarray
     moments: np.ndarray
@@ -125,7 +125,6 @@ def _of(key: _ById) -> Skeleton:
         bones=bones,
         lengths=lengths,
         directions=directions,
-        flexion_limits=LIMITS.reshape(5, 4, 2)[:, [0, 2, 3]],
         skinning=skinning,
         keypoints=template.regressor.astype(np.float64) @ skinning,
         moments=moments,

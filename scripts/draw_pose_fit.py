@@ -17,15 +17,17 @@ import cv2
 import numpy as np
 from draw_failures import IMAGES
 
+from hand_perception.evaluation.alignment import WINDOW_PX, WINDOW_SCALE, window
 from hand_perception.evaluation.metrics import match_boxes
 from hand_perception.evaluation.synthetic import MIN_IOU, MIN_SCORE, camera_of, read_samples
-from hand_perception.hands import Camera, Hand
+from hand_perception.hands import Camera, Hand, Side
 from hand_perception.imaging import Crop
 from hand_perception.overlay import draw
+from hand_perception.pose_fitting import posed
 from hand_perception.reconstructor import HandReconstructor
 from hand_perception.template import load_template
 
-ROWS, SIDE, MARGIN = 6, 220, 1.25
+ROWS = 6
 
 
 def main() -> None:
@@ -47,34 +49,29 @@ def rows(sample: dict, engines: list[HandReconstructor]) -> list[tuple[float, np
     image, camera = sample["image"], camera_of(sample)
     found: list[list[Hand | None]] = []
     for engine in engines:
-        for engine.fit_pose in (False, True):
-            hands = engine(image, camera, score_threshold=MIN_SCORE).hands
-            boxes = np.array([hand.box for hand in hands]).reshape(-1, 4)
-            matches = match_boxes(boxes, sample["boxes"], MIN_IOU)
-            found.append([hands[k] if k >= 0 else None for k in matches])
+        engine.fit_pose = False
+        hands = engine(image, camera, score_threshold=MIN_SCORE).hands
+        boxes = np.array([hand.box for hand in hands]).reshape(-1, 4)
+        matches = match_boxes(boxes, sample["boxes"], MIN_IOU)
+        found.append([hands[k] if k >= 0 else None for k in matches])
     out = []
     for box, left, *same in zip(sample["boxes"], sample["is_left"], *found, strict=True):
-        if any(hand is None or (hand.side.value == "left") != left for hand in same):
+        if any(hand is None or (hand.side is Side.LEFT) != left for hand in same):
             continue
-        crop = Crop.around(box, MARGIN, SIDE)
-        parts = [crop.cut(image)] + [mesh_in(crop, image, hand, camera) for hand in same]
+        close = Crop.around(box, WINDOW_SCALE, WINDOW_PX).cut(image)
+        both = [mesh for hand in same for mesh in (hand, posed(hand, camera, load_template()))]
+        parts = [close] + [drawn(close, hand, camera, window(camera, box)) for hand in both]
         out.append((float((box[2:] - box[:2]).max()), np.hstack(parts)))
     return out
 
 
-def mesh_in(crop: Crop, image: np.ndarray, hand: Hand, camera: Camera) -> np.ndarray:
-    """The mesh over the crop, drawn at its resolution."""
-
-    def seen(points: np.ndarray) -> np.ndarray:
-        # Pixel centres are half a pixel in; the crop's corner is that of its outline.
-        return crop.scale * (points + 0.5 - crop.corner) - 0.5
-
-    cx, cy = seen(np.array([camera.cx, camera.cy]))
-    close = Camera(
-        crop.scale * camera.fx, crop.scale * camera.fy, cx, cy, crop.size, crop.size, metric=False
-    )
-    hand = replace(hand, box=seen(hand.box.reshape(2, 2)).ravel())
-    return draw(crop.cut(image), [hand], close, load_template().faces, skeleton=False)
+def drawn(close: np.ndarray, hand: Hand, camera: Camera, view: Camera) -> np.ndarray:
+    """The mesh over what ``view`` sees of the camera's image, at its resolution."""
+    centre = (camera.cx, camera.cy)
+    corners = (hand.box.reshape(2, 2) - centre) * (view.fx / camera.fx) + (view.cx, view.cy)
+    hand = replace(hand, box=corners.ravel())
+    faces = load_template().faces
+    return draw(close, [hand], view, faces, skeleton=False)
 
 
 if __name__ == "__main__":
