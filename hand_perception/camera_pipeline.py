@@ -119,7 +119,7 @@ class CameraPipeline:
 
     def _reconstruct(self, parameters: NodeParameters) -> Reconstructor:
         """The network, or what follows this camera's hands with it."""
-        if parameters.detect_every == 1 or not getattr(self._reconstructor, "can_follow", False):
+        if not getattr(self._reconstructor, "can_follow", False):
             return self._reconstructor
         return FollowingReconstructor(self._reconstructor, parameters.detect_every)
 

@@ -7,11 +7,14 @@ when a hand is lost.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from hand_perception.geometry import joint_boxes
 from hand_perception.hands import Camera, Hand, Reconstruction
-from hand_perception.reconstructor import HandReconstructor
+from hand_perception.reconstructor import HandReconstructor, View
 from hand_perception.smoothing import AlphaBetaFilter
 from hand_perception.template import Template
 
@@ -49,20 +52,48 @@ class FollowingReconstructor:
         self, image: np.ndarray, camera: Camera | None = None, score_threshold: float = 0.5
     ) -> Reconstruction:
         """As HandReconstructor."""
-        if image.shape[:2] != self._size:
-            self._size, self._followed = image.shape[:2], []
-        if self._may_follow():
-            boxes = np.array([followed.next_box() for followed in self._followed])
-            result = self._reconstruct.follow(image, camera, boxes, score_threshold)
-            if len(result.hands) == len(self._followed):
-                self._age += 1
-                for followed, hand in zip(self._followed, result.hands, strict=True):
-                    followed.update(joint_box(hand))
-                return result
-        result = self._reconstruct(image, camera, score_threshold)
-        self._age = 1
-        self._followed = [self._found(joint_box(hand)) for hand in result.hands]
-        return result
+        return self.together([self], [View(image, camera, score_threshold)])[0]
+
+    @staticmethod
+    def together(
+        cameras: Sequence[FollowingReconstructor], views: Sequence[View]
+    ) -> list[Reconstruction]:
+        """The next image of each of several cameras over one network, read in one go."""
+        network = cameras[0]._reconstruct
+        asked = [camera._ask(view) for camera, view in zip(cameras, views, strict=True)]
+        results = network.together(asked)
+        lost = [
+            k
+            for k, (camera, view) in enumerate(zip(cameras, asked, strict=True))
+            if not camera._take(view, results[k])
+        ]
+        again = [replace(asked[k], boxes=None) for k in lost]
+        for k, view, result in zip(lost, again, network.together(again), strict=True):
+            cameras[k]._take(view, result)
+            results[k] = result
+        return results
+
+    def _ask(self, view: View) -> View:
+        """With the boxes where hands are about to be, or without for the detector to look."""
+        if view.image.shape[:2] != self._size:
+            self._size, self._followed = view.image.shape[:2], []
+        if not self._may_follow():
+            return view
+        return replace(view, boxes=np.array([followed.next_box() for followed in self._followed]))
+
+    def _take(self, view: View, result: Reconstruction) -> bool:
+        """Learns from what came of a view; false when a followed hand is lost: look again."""
+        boxes = [joint_box(hand) for hand in result.hands]
+        if view.boxes is None:
+            self._age = 1
+            self._followed = [self._found(box) for box in boxes]
+            return True
+        if len(boxes) < len(self._followed):
+            return False
+        self._age += 1
+        for followed, box in zip(self._followed, boxes, strict=True):
+            followed.update(box)
+        return True
 
     def _may_follow(self) -> bool:
         return (

@@ -19,6 +19,7 @@ from hand_perception.camera_pipeline import (
     Surroundings,
 )
 from hand_perception.errors import DataError
+from hand_perception.following import FollowingReconstructor
 from hand_perception.messages import MessageTypes
 from hand_perception.parameters import NodeParameters
 from hand_perception.publishing import Sink
@@ -88,7 +89,11 @@ class HandNode:
         self._paused = False
         self._subscribed: set[CameraPipeline] = set()
         self._diagnosed = -float("inf")
-        self._worker = Worker(now_ns=now_ns)
+        self._worker = Worker(
+            now_ns=now_ns,
+            at_once=getattr(reconstructor, "images_at_once", 1),
+            together=FollowingReconstructor.together,
+        )
         surroundings = Surroundings(types, reconstructor, log, transport.resolve, now_ns)
         self.cameras = [
             CameraPipeline(name, parameters, self._worker, transport, surroundings)

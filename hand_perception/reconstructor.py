@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,30 @@ from hand_perception.postprocess import (
     choose_hands,
     image_boxes,
 )
-from hand_perception.runtime.backend import Backend, Detected, ModelFolder
+from hand_perception.runtime.backend import (
+    Backend,
+    Decoded,
+    Detected,
+    Job,
+    ModelFolder,
+    decode_all,
+    detect_all,
+)
 from hand_perception.runtime.select import AUTO_MODEL, model_called, open_backend
 from hand_perception.template import Template, load_template
+
+
+@dataclass(frozen=True)
+class View:
+    """What one camera sees, and what is asked of it. image: uint8 [H, W, 3] RGB. camera: of that
+    image; None assumes one (not metric). boxes: [H, 4] (x0, y0, x1, y1, pixels of the image), where
+    hands are known to be, at least one: then the detector does not look, and scores are the
+    decoder's opinion alone."""
+
+    image: np.ndarray
+    camera: Camera | None = None
+    score_threshold: float = 0.5
+    boxes: np.ndarray | None = None
 
 
 @dataclass
@@ -65,6 +87,16 @@ class HandReconstructor:
         """Model, version, precision and backend in one line, for diagnostics."""
         return self._backend.identity
 
+    @property
+    def images_at_once(self) -> int:
+        """How many views `together` reads in one go."""
+        return self._backend.images_at_once
+
+    @property
+    def can_follow(self) -> bool:
+        """Whether a View may have boxes: networks that read crops take them from anywhere."""
+        return hasattr(self._backend, "given")
+
     def __call__(
         self, image: np.ndarray, camera: Camera | None = None, score_threshold: float = 0.5
     ) -> Reconstruction:
@@ -73,75 +105,86 @@ class HandReconstructor:
         Raises ImageError for an image that is too small or of another type, CameraError when the
         camera is of another size.
         """
-        started = time.perf_counter()
-        prepared, fit = self._prepare(image)
-        camera = _camera_of(image, camera)
-        ready = time.perf_counter()
-        detected = self._backend.detect(prepared)
-        lowest = self._calibration.lowest_detector_score(score_threshold)
-        chosen = choose_hands(detected, lowest, self._folder.nms_iou)
-        found = time.perf_counter()
-        stages = {"preprocess": ready - started, "detector": found - ready}
-        return self._decode(detected, chosen, fit, camera, score_threshold, stages)
+        return self.together([View(image, camera, score_threshold)])[0]
 
-    @property
-    def can_follow(self) -> bool:
-        """Whether `follow` works: the network reads crops, so boxes may come from elsewhere."""
-        return hasattr(self._backend, "given")
+    def together(self, views: Sequence[View]) -> list[Reconstruction]:
+        """One for each view, read in one go where the backend can. What it took is told of all of
+        them at once.
 
-    def follow(
-        self,
-        image: np.ndarray,
-        camera: Camera | None,
-        boxes: np.ndarray,
-        score_threshold: float = 0.5,
-    ) -> Reconstruction:
-        """The hands in boxes [H, 4] (x0, y0, x1, y1, pixels of the image), without the detector.
-
-        Their scores are the decoder's opinion alone. H is at least one. Raises as a call does, and
-        ModelError when the network cannot do so.
+        Raises as a call does, of any of the views, and ModelError for boxes when the network reads
+        no crops.
         """
-        if not self.can_follow:
-            raise ModelError(f"{self._folder.name} reads no crops: call it without boxes")
-        started = time.perf_counter()
-        check_image(image)
-        camera = _camera_of(image, camera)
-        fit = Letterbox.fit(image.shape[1], image.shape[0], (self._folder.image_size,) * 2)
-        detected = self._backend.given(image, fit, boxes)
-        stages = {"preprocess": time.perf_counter() - started}
-        return self._decode(detected, np.arange(len(boxes)), fit, camera, score_threshold, stages)
+        most = self.images_at_once
+        groups = [views[k : k + most] for k in range(0, len(views), most)]
+        return [result for group in groups for result in self._read(group)]
 
-    def _decode(
+    def _read(self, views: Sequence[View]) -> list[Reconstruction]:
+        begun = time.perf_counter()
+        prepared = [self._prepared(view) for view in views]
+        cameras = [_camera_of(view.image, view.camera) for view in views]
+        fits = [self._fit(view.image) for view in views]
+        ready = time.perf_counter()
+        looked = iter(detect_all(self._backend, [p for p in prepared if p is not None]))
+        jobs: list[Job] = []
+        for view, fit in zip(views, fits, strict=True):
+            if view.boxes is not None:
+                detected = self._backend.given(view.image, fit, view.boxes)
+                jobs.append((detected, np.arange(len(view.boxes))))
+            else:
+                lowest = self._calibration.lowest_detector_score(view.score_threshold)
+                detected = next(looked)
+                jobs.append((detected, choose_hands(detected, lowest, self._folder.nms_iou)))
+        found = time.perf_counter()
+        decoded = decode_all(self._backend, jobs)
+        read = time.perf_counter()
+        hands = [
+            self._built(job, outputs, fit, camera, view.score_threshold)
+            for job, outputs, fit, camera, view in zip(
+                jobs, decoded, fits, cameras, views, strict=True
+            )
+        ]
+        done = time.perf_counter()
+        stages = {
+            "preprocess": ready - begun,
+            "detector": found - ready,
+            "decoder": read - found if any(len(chosen) for _, chosen in jobs) else 0.0,
+            "postprocess": done - read,
+        }
+        if all(view.boxes is not None for view in views):
+            del stages["detector"]
+        stage_ms = {name: 1e3 * seconds for name, seconds in stages.items()}
+        return [Reconstruction(own, dict(stage_ms)) for own in hands]
+
+    def _prepared(self, view: View) -> Any:
+        """What the detector reads; None where it is not to look."""
+        if view.boxes is None:
+            return self._backend.prepare(view.image)
+        if not self.can_follow:
+            raise ModelError(f"{self._folder.name} reads no crops: give it no boxes")
+        check_image(view.image)
+        return None
+
+    def _built(
         self,
-        detected: Detected,
-        chosen: np.ndarray,
+        job: Job,
+        decoded: Decoded | None,
         fit: Letterbox,
         camera: Camera,
         score_threshold: float,
-        stages: dict[str, float],
-    ) -> Reconstruction:
-        """stages: seconds of what was done before."""
-        started = decoded_at = time.perf_counter()
-        hands = []
-        if len(chosen):
-            decoded = self._backend.decode(detected, chosen)
-            decoded_at = time.perf_counter()
-            hands = build_hands(
-                detected,
-                chosen,
-                decoded,
-                fit,
-                self._folder.image_size,
-                camera,
-                self.topology,
-                self._calibration,
-                score_threshold,
-            )
-        if self.fit_pose:
-            hands = [posed(hand, camera, self.topology) for hand in hands]
-        done = time.perf_counter()
-        stages |= {"decoder": decoded_at - started, "postprocess": done - decoded_at}
-        return Reconstruction(hands, {name: 1e3 * s for name, s in stages.items()})
+    ) -> list[Hand]:
+        if decoded is None:
+            return []
+        hands = build_hands(
+            *job,
+            decoded,
+            fit,
+            self._folder.image_size,
+            camera,
+            self.topology,
+            self._calibration,
+            score_threshold,
+        )
+        return [posed(hand, camera, self.topology) for hand in hands] if self.fit_pose else hands
 
     def in_boxes(
         self, image: np.ndarray, boxes: np.ndarray, camera: Camera | None = None
@@ -153,10 +196,10 @@ class HandReconstructor:
         """
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         if self.can_follow:
-            return [self.follow(image, camera, box[None], 0.0).hands[0] for box in boxes]
-        prepared, fit = self._prepare(image)
-        camera = _camera_of(image, camera)
-        detected = self._backend.detect(prepared)
+            views = [View(image, camera, 0.0, box[None]) for box in boxes]
+            return [result.hands[0] for result in self.together(views)]
+        detected = self._backend.detect(self._backend.prepare(image))
+        camera, fit = _camera_of(image, camera), self._fit(image)
         size = self._folder.image_size
         own = image_boxes(detected, np.arange(len(detected.scores)), fit, size)
         hands = []
@@ -166,8 +209,8 @@ class HandReconstructor:
             low, high = (fit.boxes_to_network(box) + 0.5).reshape(2, 2) / size
             moved = detected.boxes.copy()
             moved[query] = *((low + high) / 2), *(high - low)
-            placed = replace(detected, boxes=moved)
-            hands += self._decode(placed, np.array([query]), fit, camera, 0.0, {}).hands
+            job = replace(detected, boxes=moved), np.array([query])
+            hands += self._built(job, self._backend.decode(*job), fit, camera, 0.0)
         return hands
 
     def candidates(self, image: np.ndarray) -> Candidates:
@@ -183,15 +226,13 @@ class HandReconstructor:
         return image_boxes(detected, chosen, fit, self._folder.image_size)
 
     def _propose(self, image: np.ndarray) -> tuple[Detected, np.ndarray, Letterbox]:
-        prepared, fit = self._prepare(image)
-        detected = self._backend.detect(prepared)
-        return detected, choose_hands(detected, CANDIDATE_SCORE, self._folder.nms_iou), fit
+        detected = self._backend.detect(self._backend.prepare(image))
+        chosen = choose_hands(detected, CANDIDATE_SCORE, self._folder.nms_iou)
+        return detected, chosen, self._fit(image)
 
-    def _prepare(self, image: np.ndarray) -> tuple[Any, Letterbox]:
-        """The network's input and the way back to the image's pixels."""
-        prepared = self._backend.prepare(image)
-        fit = Letterbox.fit(image.shape[1], image.shape[0], (self._folder.image_size,) * 2)
-        return prepared, fit
+    def _fit(self, image: np.ndarray) -> Letterbox:
+        """The way between the network's input and the image's pixels."""
+        return Letterbox.fit(image.shape[1], image.shape[0], (self._folder.image_size,) * 2)
 
 
 def _camera_of(image: np.ndarray, camera: Camera | None) -> Camera:

@@ -1,17 +1,21 @@
-"""Inference beside the executor: one thread, a mailbox of one frame a camera, the newest wins."""
+"""Inference beside the executor: one thread, a mailbox of one frame a camera, the newest wins.
+
+Where the network reads several images in one go, the frames that wait are taken together.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from hand_perception.hands import Camera, Hand, Reconstruction
+from hand_perception.reconstructor import View
 
 # How many results the rates and stage times are averaged over.
 _WINDOW = 60
@@ -57,6 +61,8 @@ class Frame:
 
 
 Refine = Callable[[Frame, Picture, list[Hand]], list[Hand]]
+# The streams' own reconstructors and a view for each, to what came of them.
+Together = Callable[[Sequence[Reconstructor], Sequence[View]], list[Reconstruction]]
 
 
 @dataclass(frozen=True)
@@ -174,12 +180,19 @@ class Worker:
     """Reconstructs the newest frame of each camera in turn, over and over, until stopped.
 
     An error in one frame, whatever it is, never ends the thread. now_ns: the clock of the frames'
-    stamps.
+    stamps. at_once: of how many cameras the waiting frames are read in one go, by ``together``.
     """
 
-    def __init__(self, *, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        *,
+        now_ns: Callable[[], int] = time.time_ns,
+        at_once: int = 1,
+        together: Together | None = None,
+    ) -> None:
         self.changed = threading.Condition()
         self._now_ns = now_ns
+        self._at_once, self._together = at_once, together
         self._streams: deque[Stream] = deque()
         self._busy = False
         self._stopping = False
@@ -227,44 +240,85 @@ class Worker:
         if self._thread is not threading.current_thread():
             self._thread.join()
 
-    def _next(self) -> tuple[Stream, Frame] | None:
-        """The next frame, waiting for it; None when stopped."""
+    def _next(self) -> list[_Work]:
+        """The next frames, waiting for one; none when stopped."""
         with self.changed:
             while not self._stopping:
-                for stream in list(self._streams):
-                    frame = stream.take()
-                    if frame is not None:
-                        # To the end of the line: no camera can keep another waiting for longer
-                        # than one frame of each takes.
-                        self._streams.remove(stream)
-                        self._streams.append(stream)
-                        self._busy = True
-                        return stream, frame
+                taken = [
+                    _Work(stream, stream.take())
+                    for stream in [s for s in self._streams if s.waits][: self._at_once]
+                ]
+                # To the end of the line: no camera can keep another waiting for longer than one
+                # frame of each takes.
+                for work in taken:
+                    self._streams.remove(work.stream)
+                    self._streams.append(work.stream)
+                if taken:
+                    self._busy = True
+                    return taken
                 self.changed.wait()
-        return None
+        return []
 
     def _run(self) -> None:
-        while (work := self._next()) is not None:
-            stream, frame = work
-            try:
-                hands = self._process(stream, frame)
-            except Exception as error:  # a frame's error, even a bug, must not end the node
-                stream.count(failed=1)
-                stream.fail(frame, error)
-            else:
-                stream.count(processed=1, hands=hands)
+        while taken := self._next():
+            for work in taken:
+                work.age_ms = self._age_ms(work)
+                self._try(work, self._decode)
+            self._reconstruct([work for work in taken if not work.failed])
+            for work in taken:
+                self._try(work, self._finish)
             with self.changed:
                 self._busy = False
                 self.changed.notify_all()
 
-    def _process(self, stream: Stream, frame: Frame) -> int:
-        age_ms = (self._now_ns() - frame.stamp_ns) / 1e6
+    def _try(self, work: _Work, step: Callable[[_Work], None]) -> None:
+        """A step of a frame that has not failed; whatever its error, it ends this frame only."""
+        if work.failed:
+            return
         begin = time.perf_counter()
-        picture = frame.decode()
-        decoded = time.perf_counter()
-        result = stream.reconstruct(
-            picture.image, picture.camera, score_threshold=stream.score_threshold
+        try:
+            step(work)
+        except Exception as error:  # even a bug must not end the node
+            work.failed = True
+            work.stream.count(failed=1)
+            work.stream.fail(work.frame, error)
+        work.busy_s += time.perf_counter() - begin
+
+    def _decode(self, work: _Work) -> None:
+        begin = time.perf_counter()
+        work.picture = work.frame.decode()
+        work.stage_ms["decode"] = 1e3 * (time.perf_counter() - begin)
+
+    def _reconstruct(self, several: list[_Work]) -> None:
+        """In one go; where that fails one by one, to know whose error it is."""
+        if len(several) > 1:
+            begin = time.perf_counter()
+            try:
+                results = self._together(
+                    [work.stream.reconstruct for work in several],
+                    [
+                        View(work.picture.image, work.picture.camera, work.stream.score_threshold)
+                        for work in several
+                    ],
+                )
+            except Exception:
+                pass
+            else:
+                for work, result in zip(several, results, strict=True):
+                    work.result = result
+                    work.busy_s += time.perf_counter() - begin
+                return
+        for work in several:
+            self._try(work, self._reconstruct_one)
+
+    def _reconstruct_one(self, work: _Work) -> None:
+        work.result = work.stream.reconstruct(
+            work.picture.image, work.picture.camera, score_threshold=work.stream.score_threshold
         )
+
+    def _finish(self, work: _Work) -> None:
+        """Refined, tracked, delivered."""
+        stream, frame, picture, result = work.stream, work.frame, work.picture, work.result
         hands = result.hands
         refining = time.perf_counter()
         if stream.refine is not None:
@@ -276,12 +330,30 @@ class Worker:
         stream.deliver(frame, picture, replace(result, hands=hands))
         end = time.perf_counter()
         stage_ms = {
-            "decode": 1e3 * (decoded - begin),
+            **work.stage_ms,
             **result.stage_ms,
             "refine": 1e3 * (tracking - refining),
             "tracking": 1e3 * (tracked - tracking),
             "publish": 1e3 * (end - tracked),
-            "total": 1e3 * (end - begin),
+            "total": 1e3 * (work.busy_s + end - refining),
         }
-        stream.record(age_ms, (self._now_ns() - frame.stamp_ns) / 1e6, stage_ms)
-        return len(hands)
+        stream.record(work.age_ms, self._age_ms(work), stage_ms)
+        stream.count(processed=1, hands=len(hands))
+
+    def _age_ms(self, work: _Work) -> float:
+        """Since the image's stamp."""
+        return (self._now_ns() - work.frame.stamp_ns) / 1e6
+
+
+@dataclass
+class _Work:
+    """A frame on its way. busy_s: what was done for it so far, also together with others."""
+
+    stream: Stream
+    frame: Frame
+    age_ms: float = 0.0
+    picture: Picture | None = None
+    result: Reconstruction | None = None
+    failed: bool = False
+    busy_s: float = 0.0
+    stage_ms: dict[str, float] = field(default_factory=dict)

@@ -4,7 +4,7 @@ import pytest
 
 from hand_perception.following import FollowingReconstructor, joint_box
 from hand_perception.geometry import box_iou
-from hand_perception.reconstructor import HandReconstructor
+from hand_perception.reconstructor import HandReconstructor, View
 from hand_perception.runtime.backend import MODELS
 
 # Of the clip, a second in which one hand moves slowly.
@@ -64,3 +64,19 @@ def test_networks_that_read_features_always_look(frames):
     following = FollowingReconstructor(handos, detect_every=60)
     assert all(looked(following(frame)) for frame in frames[:3])
     assert following.topology is handos.topology and following.identity == handos.identity
+
+
+def test_cameras_that_are_read_together_are_each_followed_as_if_alone(engine, frames):
+    """One whose hands stay, one that loses them, one that looks always."""
+    empty = np.full_like(frames[0], 90)
+    films = frames[:4], [frames[0], empty, frames[1], frames[2]], frames[4:8]
+    pace = 60, 60, 1
+    together = [FollowingReconstructor(engine, n) for n in pace]
+    alone = [FollowingReconstructor(engine, n) for n in pace]
+    for images in zip(*films, strict=True):
+        results = FollowingReconstructor.together(together, [View(image) for image in images])
+        expected = [own(image) for own, image in zip(alone, images, strict=True)]
+        for found, wanted in zip(results, expected, strict=True):
+            assert len(found.hands) == len(wanted.hands) and looked(found) == looked(wanted)
+            for hand, other in zip(found.hands, wanted.hands, strict=True):
+                np.testing.assert_array_equal(hand.vertices, other.vertices)

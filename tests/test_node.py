@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import threading
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import replace
@@ -236,6 +237,41 @@ def test_several_cameras_have_topics_of_their_own_and_one_network():
             # /tf is shared: one hand that two cameras see may not have two parents.
             (transform,) = inboxes.take(TF).transforms
             assert transform.child_frame_id == f"{name}_right_hand"
+
+
+class OfSeveralImages(TheseHands):
+    """Reads several images in one go, once the gate is open."""
+
+    images_at_once = 2
+    can_follow = True
+
+    def __init__(self, hands: list[Hand]) -> None:
+        super().__init__(hands)
+        self.counts, self.entered, self.gate = [], threading.Event(), threading.Event()
+
+    def together(self, views):
+        if views:
+            self.counts.append(len(views))
+            self.entered.set()
+            assert self.gate.wait(PATIENCE)
+        return [Reconstruction(list(self._hands), {"detector": 1.0}) for _ in views]
+
+
+def test_images_of_several_cameras_that_wait_are_read_in_one_go():
+    inboxes, network = Inboxes(), OfSeveralImages([make_hand(track_id=1)])
+    parameters = replace(PARAMETERS, cameras=("front", "left", "right"))
+    node = HandNode(parameters, network, MAKE, inboxes, logging.getLogger(__name__))
+    inboxes.inputs["front/image"](IMAGE)
+    assert network.entered.wait(PATIENCE)
+    for name in parameters.cameras:
+        inboxes.inputs[f"{name}/image"](IMAGE)
+    network.gate.set()
+    for name, count in (("front", 2), ("left", 1), ("right", 1)):
+        for _ in range(count):
+            assert len(inboxes.take(MESH.of_camera(name)).hands) == 1
+    node.stop()
+    # Those that have waited longest, two at once; the one that is left comes by itself.
+    assert network.counts == [1, 2, 1]
 
 
 def test_a_lazy_node_listens_while_it_is_listened_to():

@@ -213,3 +213,67 @@ def test_drained_means_that_nothing_waits_or_is_at_work():
         worker.drain()
     worker.stop()
     assert sink.stamps == [1, 2, 3, 4] and stream.statistics().dropped == 0
+
+
+class Counted(Immediate):
+    """Remembers of how many cameras images came in one go; `together` is what a worker is given."""
+
+    def __init__(self) -> None:
+        self.counts, self.alone = [], 0
+
+    def __call__(self, image, camera, *, score_threshold):
+        self.alone += 1
+        if image.max() > 0:
+            raise ImageError("too bright")
+        return super().__call__(image, camera, score_threshold=score_threshold)
+
+    def together(self, reconstructors, views):
+        self.counts.append(len(views))
+        assert all(r is self for r in reconstructors)
+        if any(view.image.max() > 0 for view in views):
+            raise ImageError("one of them is too bright")
+        return [Reconstruction([], {"detector": 1.0 + k}) for k in range(len(views))]
+
+
+def test_waiting_cameras_are_read_in_one_go_as_many_as_the_network_takes():
+    gate, network, sink = Gate(), Counted(), Sink()
+    worker = Worker(at_once=3, together=network.together)
+    first = worker.stream(gate, sink.deliver, sink.fail)
+    cameras = [worker.stream(network, sink.deliver, sink.fail) for _ in range(4)]
+    first.submit(frame(1))
+    assert gate.entered.acquire(timeout=PATIENCE)
+    for k, camera in enumerate(cameras):
+        camera.submit(frame(10 + k))
+    gate.open.release()
+    worker.drain()
+    worker.stop()
+    # Three of the four at once; the one that is left alone needs no company.
+    assert (network.counts, network.alone) == ([3], 1)
+    assert sorted(sink.stamps) == [1, 10, 11, 12, 13] and not sink.errors
+    stages = [camera.statistics().stage_ms.get("detector") for camera in cameras]
+    assert stages == [1.0, 2.0, 3.0, None]
+
+
+def test_the_bad_frame_of_one_camera_spares_those_read_with_it():
+    def truncated():
+        raise ImageError("cut short")
+
+    gate, network, sink = Gate(), Counted(), Sink()
+    worker = Worker(at_once=4, together=network.together)
+    first = worker.stream(gate, sink.deliver, sink.fail)
+    cameras = [worker.stream(network, sink.deliver, sink.fail) for _ in range(4)]
+    first.submit(frame(1))
+    assert gate.entered.acquire(timeout=PATIENCE)
+    bright = Picture(IMAGE + 200, CAMERA)
+    for stamp, camera in enumerate(cameras, 10):
+        decode = {11: truncated, 12: lambda: bright}.get(stamp, lambda: Picture(IMAGE, CAMERA))
+        camera.submit(frame(stamp, decode))
+    gate.open.release()
+    worker.drain()
+    worker.stop()
+    # What cannot be decoded is left out; what then fails together is told apart one by one.
+    assert (network.counts, network.alone) == ([3], 3)
+    assert sorted(sink.stamps) == [1, 10, 13]
+    assert sorted(map(str, sink.errors)) == ["cut short", "too bright"]
+    assert [camera.statistics().failed for camera in cameras] == [0, 1, 1, 0]
+    assert [camera.statistics().processed for camera in cameras] == [1, 0, 0, 1]

@@ -6,15 +6,16 @@ never by index.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import cycle, islice
 
 import numpy as np
 
 from hand_perception.errors import ModelError
 from hand_perception.geometry import box_iou
 from hand_perception.postprocess import CANDIDATE_SCORE, choose_hands, corners
-from hand_perception.runtime.backend import Backend, Decoded
+from hand_perception.runtime.backend import Backend, Decoded, Detected, decode_all, detect_all
 
 # What the reference is this sure of, the other must have.
 SURE_SCORE = 0.5
@@ -102,13 +103,17 @@ LIMITS = {"fp32": FLOAT32, "fp16": FLOAT16, "int8": INT8}
 def compare(
     reference: Backend, other: Backend, images: Iterable[np.ndarray], canvas: int
 ) -> Agreement:
-    """images: RGB uint8 [H, W, 3]. canvas: side of the network's image in pixels."""
+    """images: RGB uint8 [H, W, 3], which ``other`` reads in groups of one, two and so on, as many
+    as it takes at once. canvas: side of the network's image in pixels."""
     count = hands = missing = 0
     rows: list[tuple[float, ...]] = []
-    for image in images:
+    pairs = (
+        (_hands(reference, [image], SURE_SCORE)[0], found)
+        for group in _growing(images, other.images_at_once)
+        for image, found in zip(group, _hands(other, group, CANDIDATE_SCORE), strict=True)
+    )
+    for sure, found in pairs:
         count += 1
-        sure = _hands(reference, image, SURE_SCORE)
-        found = _hands(other, image, CANDIDATE_SCORE)
         overlaps = box_iou(corners(sure.boxes), corners(found.boxes))
         for k in range(len(sure.boxes)):
             hands += 1
@@ -134,13 +139,28 @@ class _Hands:
     decoded: Decoded
 
 
-def _hands(backend: Backend, image: np.ndarray, lowest: float) -> _Hands:
-    detected = backend.detect(backend.prepare(image))
-    chosen = choose_hands(detected, lowest)
-    if not len(chosen):
+def _growing(images: Iterable[np.ndarray], most: int) -> Iterator[list[np.ndarray]]:
+    """Groups of 1, 2, ... most, 1, 2, ... of them."""
+    waiting = iter(images)
+    for size in cycle(range(1, most + 1)):
+        group = list(islice(waiting, size))
+        if not group:
+            return
+        yield group
+
+
+def _hands(backend: Backend, images: list[np.ndarray], lowest: float) -> list[_Hands]:
+    """Of each image, all of them read in one go."""
+    together = detect_all(backend, [backend.prepare(image) for image in images])
+    jobs = [(detected, choose_hands(detected, lowest)) for detected in together]
+    decoded = decode_all(backend, jobs)
+    return [_copied(*job, found) for job, found in zip(jobs, decoded, strict=True)]
+
+
+def _copied(detected: Detected, chosen: np.ndarray, decoded: Decoded | None) -> _Hands:
+    if decoded is None:
         empty = np.zeros((0, 21, 2)), np.zeros((0, 778, 3)), np.zeros((0, 3)), np.zeros(0)
-        return _Hands(np.zeros((0, 4)), np.zeros(0), Decoded(*empty))
-    decoded = backend.decode(detected, chosen)
+        decoded = Decoded(*empty)
     # Copies: a backend's memory holds until it detects again.
     return _Hands(
         detected.boxes[chosen].copy(),

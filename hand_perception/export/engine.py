@@ -34,6 +34,7 @@ from hand_perception.runtime.engine_file import (
     write_engine,
 )
 from hand_perception.runtime.select import (
+    IMAGES_ON_A_GPU,
     on_tensorrt,
     open_backend,
     reads_crops,
@@ -57,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-hands", type=int, default=usual.max_hands, help="at once (%(default)s)"
     )
     parser.add_argument(
+        "--cameras",
+        type=int,
+        default=usual.cameras,
+        help="whose images are read in one go, by networks that read crops (%(default)s)",
+    )
+    parser.add_argument(
         "--workspace", type=int, default=usual.workspace_mib, metavar="MIB", help="(%(default)s)"
     )
     parser.add_argument(
@@ -70,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     folder = ModelFolder.open(args.model)
     # A quantised graph says itself where it is int8; the rest becomes float16.
     precision = "int8" if folder.card.get("precision") == "int8" else args.precision
-    settings = BuildSettings(precision, args.max_hands, args.workspace, args.level)
+    settings = BuildSettings(precision, args.max_hands, args.cameras, args.workspace, args.level)
     where = args.output or engine_folder(folder)
     built = build(folder, settings, where, args.force)
     print(f"{where}: {built}")
@@ -85,12 +92,14 @@ def build(folder: ModelFolder, settings: BuildSettings, where: Path, force: bool
     """
     if not 1 <= settings.max_hands <= MAX_HANDS:
         raise ModelError(f"--max-hands must be from 1 to {MAX_HANDS}, got {settings.max_hands}")
+    if not 1 <= settings.cameras <= IMAGES_ON_A_GPU:
+        raise ModelError(f"--cameras must be from 1 to {IMAGES_ON_A_GPU}, got {settings.cameras}")
     reads_crops(folder)  # refuses an unknown network before minutes are spent
     trt, device = load_tensorrt(), Device()
     wanted = {
         graph: replace(
             expected_identity(folder, graph, device, trt, settings.precision),
-            shapes=profile(folder, graph, settings.max_hands),
+            shapes=profile(folder, graph, settings),
         )
         for graph in (*GRAPHS, "frame")
     }
@@ -99,7 +108,8 @@ def build(folder: ModelFolder, settings: BuildSettings, where: Path, force: bool
     where.mkdir(parents=True, exist_ok=True)
     plans = {"frame": compile_kernels(device.compute_capability)}
     for graph in GRAPHS:
-        onnx_bytes = typed_graph(folder, graph, settings.precision).SerializeToString()
+        model = typed_graph(folder, graph, settings.precision, settings.cameras)
+        onnx_bytes = model.SerializeToString()
         with device.active():
             plans[graph] = build_plan(
                 trt, onnx_bytes, wanted[graph], settings, where / "timing.cache"

@@ -21,6 +21,7 @@ from hand_perception.errors import ModelError
 from hand_perception.export.precision import folded, half_precision
 from hand_perception.postprocess import MAX_HANDS
 from hand_perception.runtime.backend import ModelFolder
+from hand_perception.runtime.crops import IMAGES
 from hand_perception.runtime.engine_file import EngineIdentity
 from hand_perception.runtime.tensorrt_frame import KERNELS
 from hand_perception.runtime.tensorrt_library import make_logger
@@ -30,21 +31,25 @@ USUAL_HANDS = 2
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """max_hands: the most that the decoder takes at once. workspace_mib: device memory that a
+    """max_hands: the most that the decoder takes at once. cameras: images that the detector takes
+    at once. workspace_mib: device memory that a
     layer may use while it runs. level: TensorRT's builder optimisation level, 0 to 5."""
 
     precision: str = "fp16"
     max_hands: int = MAX_HANDS
+    cameras: int = 1
     workspace_mib: int = 2048
     level: int = 3
 
 
-def typed_graph(folder: ModelFolder, graph: str, precision: str) -> onnx.ModelProto:
+def typed_graph(
+    folder: ModelFolder, graph: str, precision: str, cameras: int = 1
+) -> onnx.ModelProto:
     """The graph as the engine computes it; between two float16 engines the maps are float16.
 
     Raises ModelError for int8 that TensorRT does not take.
     """
-    model = folded(folder.path / f"{graph}.onnx")
+    model = folded(folder.path / f"{graph}.onnx", {IMAGES: 1} if cameras == 1 else {})
     if precision == "int8" and not folder.card.get("symmetric"):
         raise ModelError(
             f"{folder.name} was quantised for a CPU: run `hand-perception quantise --symmetric`"
@@ -62,17 +67,32 @@ def feature_names(folder: ModelFolder) -> list[str]:
     return [value.name for value in decoder.input if value.name in handed]
 
 
-def profile(folder: ModelFolder, graph: str, max_hands: int) -> dict[str, list[list[int]]]:
-    """Smallest, usual and largest shape of each input that follows the number of hands."""
+def profile(folder: ModelFolder, graph: str, settings: BuildSettings) -> dict[str, list[list[int]]]:
+    """Smallest, usual and largest shape of each input that follows the number of hands or images.
+
+    Raises ModelError for several cameras where the detector takes one image only.
+    """
     if graph == "frame":
         return {}
+    most, cameras = settings.max_hands, settings.cameras
+    counts = {"hands": (1, min(USUAL_HANDS, most), most), IMAGES: (1, cameras, cameras)}
+    if cameras == 1:
+        del counts[IMAGES]  # folded away
     model = onnx.load(folder.path / f"{graph}.onnx", load_external_data=False)
-    counts = (1, min(USUAL_HANDS, max_hands), max_hands)
-    shapes = {}
+    shapes, varying = {}, set()
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
-        if any(d.dim_param for d in dims):
-            shapes[value.name] = [[h if d.dim_param else d.dim_value for d in dims] for h in counts]
+        varying |= (own := {d.dim_param for d in dims} & set(counts))
+        if own:
+            shapes[value.name] = [
+                [counts[d.dim_param][k] if d.dim_param in own else d.dim_value for d in dims]
+                for k in range(3)
+            ]
+    if graph == "detector" and cameras > 1 and IMAGES not in varying:
+        raise ModelError(
+            f"{folder.name} reads one image at once: build it without --cameras, or export a "
+            "network that reads crops again"
+        )
     return shapes
 
 

@@ -8,7 +8,7 @@ on. Nothing depends on names of layers, so that another network can pass through
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,9 +33,14 @@ _INTEGERS = {TensorProto.INT32, TensorProto.INT64}
 LARGEST = float(np.finfo(np.float16).max)
 
 
-def folded(path: Path) -> onnx.ModelProto:
-    """The graph with its constants folded, by ONNX Runtime; only ONNX's own operators."""
+def folded(path: Path, known: Mapping[str, int] | None = None) -> onnx.ModelProto:
+    """The graph with its constants folded, by ONNX Runtime; only ONNX's own operators.
+
+    known: lengths of axes by name, which no longer vary then.
+    """
     options = onnxruntime.SessionOptions()
+    for axis, length in (known or {}).items():
+        options.add_free_dimension_override_by_name(axis, length)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
     with TemporaryDirectory() as scratch:

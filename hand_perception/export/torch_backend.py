@@ -27,6 +27,8 @@ class TorchBackend:
     two products with the weights of its rows and columns.
     """
 
+    images_at_once = 1
+
     def __init__(
         self, model: HandOS, device: str = "cpu", half: bool = False, graphs: bool = True
     ) -> None:

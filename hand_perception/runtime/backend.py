@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,9 +57,12 @@ class Backend(Protocol):
     """Runs one model. Not thread-safe: one thread at a time.
 
     identity: model, precision and engine in one line; with `auto`, also why this one was taken.
+    images_at_once: how many images it reads in one go; those that read more than one are a
+    `runtime.crops.CropBackend`.
     """
 
     identity: str
+    images_at_once: int
 
     def prepare(self, image: np.ndarray) -> Any:
         """RGB uint8 [H, W, 3] -> what `detect` takes: the normalised canvas, where the backend
@@ -70,6 +74,27 @@ class Backend(Protocol):
     def decode(self, detected: Detected, chosen: np.ndarray) -> Decoded:
         """chosen: indices [H] of queries; H is at least one."""
         ...
+
+
+# Of one image: what the detector found, and which queries [H] of it to decode.
+Job = tuple[Detected, np.ndarray]
+
+
+def detect_all(backend: Backend, prepared: Sequence[Any]) -> list[Detected]:
+    """Of images_at_once images at most."""
+    if len(prepared) > 1:
+        return backend.detect_together(prepared)
+    return [backend.detect(one) for one in prepared]
+
+
+def decode_all(backend: Backend, jobs: Sequence[Job]) -> list[Decoded | None]:
+    """One for each job, None for one of no hands."""
+    seen = [job for job in jobs if len(job[1])]
+    if len(seen) > 1:
+        decoded = iter(backend.decode_together(seen))
+    else:
+        decoded = (backend.decode(*job) for job in seen)
+    return [next(decoded) if len(chosen) else None for _, chosen in jobs]
 
 
 @dataclass(frozen=True)

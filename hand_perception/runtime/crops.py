@@ -1,17 +1,24 @@
-"""Around every network that reads crops: where to cut, and the way back to the image."""
+"""What all backends of networks that read crops share: where to cut, and the way back to the image.
+
+Crops know nothing of the image they come from, so those of several cameras are read in one go.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hand_perception.imaging import Crop, Letterbox
-from hand_perception.runtime.backend import Decoded, Detected, ModelFolder
+from hand_perception.runtime.backend import Decoded, Detected, Job, ModelFolder
 
 # Outputs of the decoder's graph, with hands along their first axis.
 CROP_OUTPUTS = ("joints2d", "vertices", "presence", "right")
+# The detector's axis of images, as its graph names it.
+IMAGES = "images"
 
 
 @dataclass(frozen=True)
@@ -55,3 +62,55 @@ class Cutting:
             right=outputs["right"],
             gaze=(fit.points_to_network(gaze) + 0.5) / self.canvas,
         )
+
+
+class CropBackend(ABC):
+    """A Backend that reads images one by one or several in one go. A subclass runs the graphs.
+
+    ``Detected.features`` are the image's pixels, RGB uint8 [H, W, 3], and how it lies in the
+    canvas.
+    """
+
+    images_at_once: int
+
+    def __init__(self, cutting: Cutting) -> None:
+        self._cutting = cutting
+
+    @abstractmethod
+    def prepare(self, image: np.ndarray) -> Any: ...
+
+    @abstractmethod
+    def detect_together(self, prepared: Sequence[Any]) -> list[Detected]:
+        """Of images_at_once images at most. Arrays hold until the next call."""
+
+    @abstractmethod
+    def read(self, crops: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """CROP_OUTPUTS of crops, RGB uint8 [s, s, 3] each; of more than the engine takes at once,
+        too."""
+
+    def detect(self, prepared: Any) -> Detected:
+        return self.detect_together([prepared])[0]
+
+    def decode(self, detected: Detected, chosen: np.ndarray) -> Decoded:
+        return self.decode_together([(detected, chosen)])[0]
+
+    def given(self, image: Any, fit: Letterbox, boxes: np.ndarray) -> Detected:
+        """Boxes [H, 4] in pixels of the image as if the detector had found them, for certain."""
+        return self._cutting.given(image, fit, boxes)
+
+    def decode_together(self, jobs: Sequence[Job]) -> list[Decoded]:
+        """One for each job, the crops of all of them read in one go."""
+        crops = [self._cutting.crops(detected, chosen) for detected, chosen in jobs]
+        pixels = [
+            crop.cut(detected.features[0])
+            for (detected, _), own in zip(jobs, crops, strict=True)
+            for crop in own
+        ]
+        outputs = self.read(pixels)
+        decoded, start = [], 0
+        for (detected, _), own in zip(jobs, crops, strict=True):
+            rows = slice(start, start + len(own))
+            part = {name: value[rows] for name, value in outputs.items()}
+            decoded.append(self._cutting.decoded(detected.features[1], own, part))
+            start = rows.stop
+        return decoded

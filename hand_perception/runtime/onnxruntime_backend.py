@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,11 @@ class OnnxRuntimeBackend:
     provider: a key of PROVIDERS.
 
     Feature maps stay where the provider computed them: on the GPU they never cross to the host.
+    They are those of one image.
     Raises ModelError when the provider is not installed or a graph cannot be loaded.
     """
+
+    images_at_once = 1
 
     def __init__(self, folder: ModelFolder, threads: int = 0, provider: str = "cpu") -> None:
         self._folder = folder
@@ -94,8 +98,13 @@ def identity_of(folder: ModelFolder, provider: str) -> str:
     )
 
 
-def open_session(path: Path, threads: int, provider: str) -> onnxruntime.InferenceSession:
-    """Raises ModelError when the provider is not installed or the graph cannot be loaded."""
+def open_session(
+    path: Path, threads: int, provider: str, known: Mapping[str, int] | None = None
+) -> onnxruntime.InferenceSession:
+    """known: lengths of axes by name, for those that will never vary.
+
+    Raises ModelError when the provider is not installed or the graph cannot be loaded.
+    """
     if PROVIDERS[provider] not in onnxruntime.get_available_providers():
         raise ModelError(
             f"ONNX Runtime {onnxruntime.__version__} has no {provider} provider here: "
@@ -104,6 +113,8 @@ def open_session(path: Path, threads: int, provider: str) -> onnxruntime.Inferen
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    for axis, length in (known or {}).items():
+        options.add_free_dimension_override_by_name(axis, length)
     # Spinning threads take a core from everything else on a robot's computer.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # What a GPU provider lacks runs on the CPU; the TensorRT provider hands over to CUDA first.

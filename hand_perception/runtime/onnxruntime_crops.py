@@ -2,57 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from hand_perception.imaging import Crop, Letterbox, letterbox, normalise
-from hand_perception.runtime.backend import Decoded, Detected, ModelFolder
-from hand_perception.runtime.crops import CROP_OUTPUTS, Cutting
+from hand_perception.imaging import Letterbox, letterbox, normalise
+from hand_perception.runtime.backend import Detected, ModelFolder
+from hand_perception.runtime.crops import CROP_OUTPUTS, IMAGES, CropBackend, Cutting
 from hand_perception.runtime.onnxruntime_backend import identity_of, open_session
 
+# What `prepare` gives: the detector's float32 [1, 3, S, S], the image and how it lies in there.
+Prepared = tuple[np.ndarray, np.ndarray, Letterbox]
 
-class OnnxRuntimeCropBackend:
-    """threads: intra-op threads; provider: as OnnxRuntimeBackend takes them.
+
+class OnnxRuntimeCropBackend(CropBackend):
+    """threads: intra-op threads; provider: as OnnxRuntimeBackend takes them. images_at_once: the
+    most that the detector is to read in one go; fewer where its graph takes one only.
 
     Raises ModelError when the provider is not installed or a graph cannot be loaded.
     """
 
-    def __init__(self, folder: ModelFolder, threads: int = 0, provider: str = "cpu") -> None:
+    def __init__(
+        self, folder: ModelFolder, threads: int = 0, provider: str = "cpu", images_at_once: int = 1
+    ) -> None:
+        # With the number of images known, the graph is folded and runs a twentieth faster.
+        known = {IMAGES: 1} if images_at_once == 1 else {}
         self._folder = folder
-        self._detector = open_session(folder.path / "detector.onnx", threads, provider)
+        self._detector = open_session(folder.path / "detector.onnx", threads, provider, known)
         self._decoder = open_session(folder.path / "decoder.onnx", threads, provider)
-        self._cutting = Cutting.of(folder, self._decoder.get_inputs()[0].shape[-1])
+        super().__init__(Cutting.of(folder, self._decoder.get_inputs()[0].shape[-1]))
+        one_only = self._detector.get_inputs()[0].shape[0] == 1
+        self.images_at_once = 1 if one_only else images_at_once
         self.identity = identity_of(folder, provider)
 
-    def prepare(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, Letterbox]:
-        """RGB uint8 [H, W, 3] -> float32 [1, 3, S, S], the image and how it lies in there."""
+    def prepare(self, image: np.ndarray) -> Prepared:
+        """RGB uint8 [H, W, 3] to what `detect` takes."""
         canvas, fit = letterbox(image, (self._folder.image_size,) * 2)
         return normalise(canvas, self._folder.mean, self._folder.std), image, fit
 
-    def detect(self, prepared: tuple[np.ndarray, np.ndarray, Letterbox]) -> Detected:
-        _, image, fit = prepared
-        boxes, scores = self._detector.run(("boxes", "scores"), self.detector_inputs(prepared))
-        return Detected(boxes[0], scores[0], (image, fit))
+    def detect_together(self, prepared: Sequence[Prepared]) -> list[Detected]:
+        canvases = np.concatenate([canvas for canvas, _, _ in prepared])
+        boxes, scores = self._detector.run(("boxes", "scores"), {"image": canvases})
+        return [
+            Detected(boxes[k], scores[k], (image, fit))
+            for k, (_, image, fit) in enumerate(prepared)
+        ]
 
-    def given(self, image: np.ndarray, fit: Letterbox, boxes: np.ndarray) -> Detected:
-        """Boxes [H, 4] in pixels of the image as if the detector had found them, for certain."""
-        return self._cutting.given(image, fit, boxes)
+    def read(self, crops: list[np.ndarray]) -> dict[str, np.ndarray]:
+        found = self._decoder.run(CROP_OUTPUTS, self._feed(crops))
+        return dict(zip(CROP_OUTPUTS, found, strict=True))
 
-    def decode(self, detected: Detected, chosen: np.ndarray) -> Decoded:
-        image, fit = detected.features
-        crops = self._cutting.crops(detected, chosen)
-        found = self._decoder.run(CROP_OUTPUTS, self._pixels(image, crops))
-        return self._cutting.decoded(fit, crops, dict(zip(CROP_OUTPUTS, found, strict=True)))
-
-    def detector_inputs(
-        self, prepared: tuple[np.ndarray, np.ndarray, Letterbox]
-    ) -> dict[str, np.ndarray]:
-        """What the detector's graph is fed."""
+    def detector_inputs(self, prepared: Prepared) -> dict[str, np.ndarray]:
+        """What the detector's graph is fed, to calibrate with."""
         return {"image": prepared[0]}
 
     def decoder_inputs(self, detected: Detected, chosen: np.ndarray) -> dict[str, np.ndarray]:
-        """What the decoder's graph is fed for those boxes: crops [H, 3, s, s]."""
-        return self._pixels(detected.features[0], self._cutting.crops(detected, chosen))
+        """What the decoder's graph is fed for those boxes, to calibrate with."""
+        image, _ = detected.features
+        return self._feed([crop.cut(image) for crop in self._cutting.crops(detected, chosen)])
 
-    def _pixels(self, image: np.ndarray, crops: list[Crop]) -> dict[str, np.ndarray]:
+    def _feed(self, crops: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """float32 [H, 3, s, s]."""
         mean, std = self._folder.mean, self._folder.std
-        return {"crops": np.concatenate([normalise(c.cut(image), mean, std) for c in crops])}
+        return {"crops": np.concatenate([normalise(pixels, mean, std) for pixels in crops])}

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from hand_perception.runtime.tensorrt_engines import Engines
 
 AUTO_MODEL = "auto"
+# A processor computes images one after the other, so together the first would only wait for the
+# last. Nobody has more cameras on one GPU.
+IMAGES_ON_A_GPU = 8
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,10 @@ def _open_onnxruntime(provider: str) -> Callable[[ModelFolder, int], Backend]:
         from hand_perception.runtime.onnxruntime_backend import OnnxRuntimeBackend
         from hand_perception.runtime.onnxruntime_crops import OnnxRuntimeCropBackend
 
-        kind = OnnxRuntimeCropBackend if reads_crops(folder) else OnnxRuntimeBackend
-        return kind(folder, threads, provider)
+        if not reads_crops(folder):
+            return OnnxRuntimeBackend(folder, threads, provider)
+        at_once = 1 if provider == "cpu" else IMAGES_ON_A_GPU
+        return OnnxRuntimeCropBackend(folder, threads, provider, at_once)
 
     return open_it
 

@@ -25,7 +25,10 @@ _DECODED = ("joints2d", "vertices", "camera", "presence")
 
 
 class TensorRTBackend:
-    """Raises ModelError when the engines do not fit together."""
+    """Its decoder reads the maps of one image. Raises ModelError when the engines do not fit
+    together."""
+
+    images_at_once = 1
 
     def __init__(self, folder: ModelFolder, engines: Engines) -> None:
         self._device, self.identity = engines.device, engines.identity
@@ -36,16 +39,13 @@ class TensorRTBackend:
 
     def prepare(self, image: np.ndarray | RawImage) -> RawImage:
         """RGB uint8 [H, W, 3] or a camera's own bytes; the kernel does the rest in `detect`."""
-        raw = RawImage.of(image)
-        with self._device.active():
-            self._detector.load(raw)
-        return raw
+        return RawImage.of(image)
 
     def detect(self, prepared: RawImage) -> Detected:
         """Arrays are views of pinned memory: they hold until the next call."""
         with self._device.active():
-            boxes, scores = self._detector()
-        return Detected(boxes, scores, None)
+            boxes, scores = self._detector([prepared])
+        return Detected(boxes[0], scores[0], None)
 
     def decode(self, detected: Detected, chosen: np.ndarray) -> Decoded:
         """Of the frame detected last."""

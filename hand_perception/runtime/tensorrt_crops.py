@@ -13,8 +13,8 @@ import numpy as np
 
 from hand_perception.errors import ModelError
 from hand_perception.imaging import Letterbox
-from hand_perception.runtime.backend import Decoded, Detected, ModelFolder
-from hand_perception.runtime.crops import CROP_OUTPUTS, Cutting
+from hand_perception.runtime.backend import Detected, ModelFolder
+from hand_perception.runtime.crops import CROP_OUTPUTS, CropBackend, Cutting
 from hand_perception.runtime.tensorrt_decoder import Decoder, most_hands
 from hand_perception.runtime.tensorrt_detector import Detector
 from hand_perception.runtime.tensorrt_device import nbytes_of
@@ -22,7 +22,7 @@ from hand_perception.runtime.tensorrt_engines import Engines
 from hand_perception.runtime.tensorrt_frame import RawImage, letterbox_arguments
 
 
-class TensorRTCropBackend:
+class TensorRTCropBackend(CropBackend):
     """Raises ModelError when the engines do not fit together."""
 
     def __init__(self, folder: ModelFolder, engines: Engines) -> None:
@@ -30,8 +30,9 @@ class TensorRTCropBackend:
         with self._device.active():
             self._detector = Detector(folder, engines)
             crops = _Crops(folder, engines, self._detector)
-            self._cutting = Cutting.of(folder, crops.size)
+            super().__init__(Cutting.of(folder, crops.size))
             self._decoder = Decoder(self._device, engines.decoder, crops, CROP_OUTPUTS)
+        self.images_at_once = self._detector.images_at_once
 
     def prepare(self, image: np.ndarray | RawImage) -> RawImage:
         """RGB uint8 [H, W, 3], or the same as a camera's rgb8 bytes.
@@ -40,29 +41,22 @@ class TensorRTCropBackend:
         """
         raw = RawImage.of(image)
         raw.rgb()
-        with self._device.active():
-            self._detector.load(raw)
         return raw
 
-    def detect(self, prepared: RawImage) -> Detected:
+    def detect_together(self, prepared: Sequence[RawImage]) -> list[Detected]:
         """Arrays are views of pinned memory: they hold until the next call."""
         with self._device.active():
-            boxes, scores = self._detector()
+            boxes, scores = self._detector(prepared)
         canvas = (self._cutting.canvas,) * 2
-        fit = Letterbox.fit(prepared.width, prepared.height, canvas)
-        return Detected(boxes, scores, (prepared.rgb(), fit))
+        fits = [Letterbox.fit(raw.width, raw.height, canvas) for raw in prepared]
+        return [
+            Detected(boxes[k], scores[k], (raw.rgb(), fit))
+            for k, (raw, fit) in enumerate(zip(prepared, fits, strict=True))
+        ]
 
-    def given(self, image: np.ndarray, fit: Letterbox, boxes: np.ndarray) -> Detected:
-        """Boxes [H, 4] in pixels of the image as if the detector had found them, for certain."""
-        return self._cutting.given(image, fit, boxes)
-
-    def decode(self, detected: Detected, chosen: np.ndarray) -> Decoded:
-        image, fit = detected.features
-        crops = self._cutting.crops(detected, chosen)
-        pixels = [crop.cut(image) for crop in crops]
+    def read(self, crops: list[np.ndarray]) -> dict[str, np.ndarray]:
         with self._device.active():
-            found = self._decoder(pixels)
-        return self._cutting.decoded(fit, crops, found)
+            return self._decoder(crops)
 
 
 class _Crops:

@@ -55,8 +55,8 @@ def make_logger(trt: ModuleType) -> Any:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """shape: -1 where it follows the number of hands. largest: of the profile; for outputs, as
-    ``shape``."""
+    """shape: -1 where it follows the number of hands or images. largest: of the profile; for
+    outputs, as ``shape``."""
 
     name: str
     dtype: np.dtype

@@ -16,6 +16,7 @@ class Known:
     """Two hands and a background query, with everything moved by given amounts."""
 
     identity = "known"
+    images_at_once = 1
 
     def __init__(self, order=(0, 1, 2), joints=0.0, vertices=0.0, score=0.0, side=0.0, lost=()):
         self.order, self.joints, self.vertices = list(order), joints, vertices

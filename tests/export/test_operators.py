@@ -42,10 +42,10 @@ def test_the_opset_is_18(model):
     assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)] and OPSET == 18
 
 
-def test_inputs_are_static_but_for_the_number_of_hands(model):
+def test_inputs_are_static_but_for_the_numbers_of_hands_and_images(model):
     for value in model.graph.input:
         names = [d.dim_param for d in value.type.tensor_type.shape.dim if d.dim_param]
-        assert set(names) <= {"hands"}, value.name
+        assert set(names) <= {"hands", "images"}, value.name
 
 
 def test_restrictions_of_the_list_are_kept(model):

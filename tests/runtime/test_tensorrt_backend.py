@@ -228,8 +228,8 @@ def test_the_identity_says_what_was_measured(gpu, built, folder):
 def test_an_engine_that_disagrees_is_not_kept(gpu, folder, tmp_path, monkeypatch):
     real = engine.typed_graph
 
-    def wrong(folder, graph, precision):
-        model = real(folder, graph, precision)
+    def wrong(folder, graph, *settings):
+        model = real(folder, graph, *settings)
         for tensor in model.graph.initializer:
             if graph == "decoder" and tensor.name.endswith("lifting.matrix"):
                 values = 2 * np.frombuffer(tensor.raw_data, np.float32)

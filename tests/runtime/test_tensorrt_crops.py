@@ -16,7 +16,7 @@ from hand_perception.errors import ImageError, ModelError
 from hand_perception.export import agreement, engine
 from hand_perception.export.engine_builder import BuildSettings, feature_names, typed_graph
 from hand_perception.imaging import Letterbox
-from hand_perception.reconstructor import HandReconstructor
+from hand_perception.reconstructor import HandReconstructor, View
 from hand_perception.runtime import select
 from hand_perception.runtime.backend import ModelFolder
 from hand_perception.runtime.engine_file import read_engine
@@ -139,8 +139,8 @@ def test_the_whole_path_and_following_agree_with_onnx_runtime(folder, backend, r
     for found, expected in (
         (ours(image, CAMERA, 0.1).hands, theirs(image, CAMERA, 0.1).hands),
         (
-            ours.follow(image, CAMERA, boxes, 0.1).hands,
-            theirs.follow(image, CAMERA, boxes, 0.1).hands,
+            ours.together([View(image, CAMERA, 0.1, boxes)])[0].hands,
+            theirs.together([View(image, CAMERA, 0.1, boxes)])[0].hands,
         ),
     ):
         assert len(found) == len(expected) > 0
