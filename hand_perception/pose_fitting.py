@@ -207,9 +207,12 @@ def _step(
     centred, seen = joints - joints.mean(0), keypoints - keypoints.mean(0)
     seen = seen * (np.linalg.norm(centred, axis=1).sum() / np.linalg.norm(seen, axis=1).sum())
     in_space = _huber((centred - seen) / MESH_SD, (moves - moves.mean(0)) / MESH_SD, MESH_HUBER)
-    # In the image.
+    # In the image, where joints are marked beside where bones meet.
+    marks = np.exp(state.size) * skeleton.marks @ state.orientation.T
+    moves[..., _TURN] += _cross(np.eye(3), marks[:, None]).swapaxes(1, 2)
+    moves[..., _SIZE] += marks
     moves[..., _PLACE] = np.eye(3)
-    placed = joints + state.place
+    placed = joints + marks + state.place
     depth = np.maximum(placed[:, 2:], _NEAREST_M)
     projected = placed[:, :2] / depth
     sd = IMAGE_SD * extent

@@ -235,9 +235,10 @@ def _build_hand(
     if gaze is not None:
         vertices = turn_to_camera(vertices, gaze, camera)
     joints3d = template.regressor.astype(np.float64) @ vertices
-    translation, residual = solve_translation(joints3d, joints2d, camera)
+    marked = template.landmarks.astype(np.float64) @ vertices
+    translation, residual = solve_translation(marked, joints2d, camera)
     if right is not None:
-        projected = project(joints3d + translation, camera)
+        projected = project(marked + translation, camera)
         translation = translation / shrinkage(joints2d, projected, box, camera)
         # Two looks at the same joints, by a regression and by the mesh: their mean errs less.
         joints2d = (joints2d + grown(projected, joints2d)) / 2

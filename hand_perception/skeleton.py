@@ -65,7 +65,7 @@ class Skeleton:
     the joints, in the joints' frames. skinning: [V, 64] and keypoints: [21, 64], what multiplies
     ``stacked``. moments: [18, V], the covariances of palm and first bones with their rest;
     posed_moments: [15, 64], those of the bones. rest_offsets: [21, 3], keypoints less joints at
-    rest.
+    rest. marks: [21, 3], landmarks less keypoints at rest, of joints that the palm carries.
     """
 
     wrist_frame: np.ndarray
@@ -79,6 +79,7 @@ class Skeleton:
     posed_moments: np.ndarray
     rest_offsets: np.ndarray
     wrist_offset: np.ndarray
+    marks: np.ndarray
 
     def to_wrist(self, turn: np.ndarray) -> np.ndarray:
         """A turn of the template's axes in the wrist's frame."""
@@ -131,6 +132,7 @@ def _of(key: _ById) -> Skeleton:
         posed_moments=moments[3:] @ skinning,
         rest_offsets=rest_offsets - rest_offsets[0],
         wrist_offset=rest_offsets[0],
+        marks=(template.landmarks - template.regressor).astype(np.float64) @ vertices,
     )
 
 

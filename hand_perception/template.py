@@ -7,7 +7,7 @@ finger, thumb to pinky.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -31,7 +31,9 @@ class Template:
     vertices: [V, 3]. faces: [F, 3] int32, winding outwards. weights: [V, 16] skinning weights,
     rows sum to 1. joints: [16, 3]. joint_frames: [16, 3, 3], columns are each joint's rest axes
     (flexion axis, dorsal, against the bone). parents: [16] int32, -1 for the wrist.
-    regressor: [21, V]; ``regressor @ vertices`` gives the keypoints in hands.KEYPOINT_NAMES order.
+    regressor: [21, V]; ``regressor @ vertices`` gives the keypoints in hands.KEYPOINT_NAMES order,
+    where bones meet. landmarks: [21, V], likewise where people and trackers mark them in pictures:
+    the wrist on its palmar side and nearer to the fingers, say. The regressor where nobody knows.
     """
 
     name: str
@@ -42,6 +44,11 @@ class Template:
     joint_frames: np.ndarray
     parents: np.ndarray
     regressor: np.ndarray
+    landmarks: np.ndarray = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.landmarks is None:
+            object.__setattr__(self, "landmarks", self.regressor)
 
     @cached_property
     def keypoints(self) -> np.ndarray:
@@ -68,6 +75,7 @@ _FIELDS = {
     "parents": np.int32,
     "regressor": np.float32,
 }
+_OPTIONAL = {"landmarks": np.float32}
 
 
 def template_path(name_or_path: str | Path) -> Path:
@@ -93,7 +101,8 @@ def load_template(name_or_path: str | Path = "open778") -> Template:
     path = template_path(name_or_path)
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key].astype(kind) for key, kind in _FIELDS.items()}
+            wanted = _FIELDS | {k: v for k, v in _OPTIONAL.items() if k in archive}
+            arrays = {key: archive[key].astype(kind) for key, kind in wanted.items()}
     except Exception as error:  # numpy raises anything from BadZipFile to ValueError
         raise DataError(f"{path} is no hand template ({error}): rebuild or reinstall it") from error
     template = Template(path.stem, **arrays)
@@ -112,6 +121,7 @@ def check_template(template: Template, source: str | Path) -> None:
         "joint_frames": (len(PARENTS), 3, 3),
         "parents": (len(PARENTS),),
         "regressor": (NUM_KEYPOINTS, count),
+        "landmarks": (NUM_KEYPOINTS, count),
     }
     for key, shape in expected.items():
         array = getattr(template, key)

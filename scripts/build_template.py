@@ -5,8 +5,9 @@
 
 Cuts the wrist open, simplifies to 1,538 faces with a boundary of 16 edges (which makes 778
 vertices, as many as MANO has), carries the skinning weights over, and fits a sparse regressor from
-vertices to the 21 keypoints. A denser mesh for rendering comes with a barycentric map, so that the
-778 vertices of any rendered hand are known exactly. The result is deterministic.
+vertices to the 21 keypoints, another to where photographs are labelled with them. A denser mesh for
+rendering comes with a barycentric map, so that the 778 vertices of any rendered hand are known
+exactly. The result is deterministic.
 """
 
 from __future__ import annotations
@@ -41,6 +42,16 @@ JOINTS = (
     ),
 )
 CUT_METRES = 0.0055  # how far above the source mesh's flat wrist cap the hand is cut open
+# Where photographs are labelled, beside where this rig's bones meet, by keypoint: metres in the
+# template's axes (-x to the palm's side, -y to the fingertips, -z to the thumb), to half a
+# millimetre. scripts/measure_landmarks.py measures it; what it finds below 2 mm is left out.
+MARKED_BESIDE = {
+    0: (-0.0095, -0.0105, 0.0),
+    1: (-0.002, 0.0065, 0.002),
+    5: (0.001, -0.005, 0.001),
+    13: (-0.001, -0.003, 0.0),
+    17: (0.0, -0.0025, 0.0),
+}
 _GLTF_TYPES = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 _GLTF_WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
@@ -296,6 +307,17 @@ def fit_regressor(vertices, weights, joints, frames, count: int = 60) -> np.ndar
     return regressor
 
 
+def mark_landmarks(vertices, weights, regressor) -> np.ndarray:
+    """[21, V]: the regressor, moved by MARKED_BESIDE through vertices that the palm alone carries,
+    each as little as can be."""
+    landmarks = regressor.astype(np.float64)
+    palm = np.flatnonzero(weights[:, 0] > 0.99)
+    centred = (vertices[palm] - vertices[palm].mean(0)).astype(np.float64)
+    for keypoint, offset in MARKED_BESIDE.items():
+        landmarks[keypoint, palm] += centred @ np.linalg.solve(centred.T @ centred, offset)
+    return landmarks
+
+
 def build(source: Path) -> dict[str, np.ndarray]:
     """The arrays of the template and of its render mesh (dense_*)."""
     source_vertices, source_faces, source_weights, joints, frames = read_glb(source)
@@ -316,6 +338,7 @@ def build(source: Path) -> dict[str, np.ndarray]:
     vertices = np.einsum("vk,vkc->vc", barycentric, dense[triples])
     weights = np.einsum("vk,vkj->vj", barycentric, dense_weights[triples])
     weights /= weights.sum(1, keepdims=True)
+    regressor = fit_regressor(vertices, weights, joints, frames)
     dense_weights /= dense_weights.sum(1, keepdims=True)
     return {
         "vertices": vertices.astype(np.float32),
@@ -324,7 +347,8 @@ def build(source: Path) -> dict[str, np.ndarray]:
         "joints": joints.astype(np.float32),
         "joint_frames": frames.astype(np.float32),
         "parents": np.array(PARENTS, np.int32),
-        "regressor": fit_regressor(vertices, weights, joints, frames).astype(np.float32),
+        "regressor": regressor.astype(np.float32),
+        "landmarks": mark_landmarks(vertices, weights, regressor).astype(np.float32),
         "dense_vertices": dense.astype(np.float32),
         "dense_faces": dense_faces.astype(np.int32),
         "dense_weights": dense_weights.astype(np.float16),

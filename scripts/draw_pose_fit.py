@@ -18,8 +18,7 @@ import numpy as np
 from draw_failures import IMAGES
 
 from hand_perception.evaluation.alignment import WINDOW_PX, WINDOW_SCALE, window
-from hand_perception.evaluation.metrics import match_boxes
-from hand_perception.evaluation.synthetic import MIN_IOU, MIN_SCORE, camera_of, read_samples
+from hand_perception.evaluation.synthetic import MIN_SCORE, camera_of, matched, read_samples
 from hand_perception.hands import Camera, Hand, Side
 from hand_perception.imaging import Crop
 from hand_perception.overlay import draw
@@ -47,15 +46,15 @@ def main() -> None:
 def rows(sample: dict, engines: list[HandReconstructor]) -> list[tuple[float, np.ndarray]]:
     """The size of each hand that all engines find with the right side, and its row."""
     image, camera = sample["image"], camera_of(sample)
-    found: list[list[Hand | None]] = []
+    found: list[list[tuple[int, Hand | None]]] = []
     for engine in engines:
         engine.fit_pose = False
         hands = engine(image, camera, score_threshold=MIN_SCORE).hands
-        boxes = np.array([hand.box for hand in hands]).reshape(-1, 4)
-        matches = match_boxes(boxes, sample["boxes"], MIN_IOU)
-        found.append([hands[k] if k >= 0 else None for k in matches])
+        found.append(list(matched(sample, hands)))
     out = []
-    for box, left, *same in zip(sample["boxes"], sample["is_left"], *found, strict=True):
+    for several in zip(*found, strict=True):
+        n, same = several[0][0], [hand for _, hand in several]
+        box, left = sample["boxes"][n], sample["is_left"][n]
         if any(hand is None or (hand.side is Side.LEFT) != left for hand in same):
             continue
         close = Crop.around(box, WINDOW_SCALE, WINDOW_PX).cut(image)

@@ -14,7 +14,7 @@ CAMERA = Camera(300.0, 300.0, 79.5, 59.5, 160, 120)
 
 def one_hand() -> Sample:
     template = load_template()
-    joints = template.keypoints - template.keypoints[9]
+    joints, vertices = (x - template.keypoints[9] for x in (template.keypoints, template.vertices))
     t = np.array([0.03, -0.02, 0.6], np.float32)
     image = np.zeros((120, 160, 3), np.uint8)
     image[40:50, 60:80] = 255
@@ -22,10 +22,12 @@ def one_hand() -> Sample:
         image,
         CAMERA,
         HandLabels(
-            keypoints2d=project(joints + t, CAMERA)[None].astype(np.float32),
+            keypoints2d=project(template.landmarks @ (vertices + t), CAMERA)[None].astype(
+                np.float32
+            ),
             weight2d=np.ones(1, np.float32),
             joints3d=joints[None],
-            vertices=(template.vertices - template.keypoints[9])[None],
+            vertices=vertices[None],
             weight3d=np.ones(1, np.float32),
             translation=t[None],
             metric=np.ones(1, bool),

@@ -28,7 +28,7 @@ def make_hand(side: Side = Side.RIGHT, at=(0.0, 0.0, 0.5), **fields) -> Hand:
         side=side,
         score=0.934,
         box=np.concatenate([pixels.min(0) - 15, pixels.max(0) + 15]),
-        keypoints2d=project(keypoints, CAMERA),
+        keypoints2d=project(TEMPLATE.landmarks @ vertices, CAMERA),
         confidences=np.ones(21),
         keypoints3d=keypoints,
         vertices=vertices,

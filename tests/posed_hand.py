@@ -58,7 +58,7 @@ def posed_hand(
     return replace(
         make_hand(side),
         box=np.concatenate([pixels.min(0) - 10, pixels.max(0) + 10]),
-        keypoints2d=project(keypoints, camera),
+        keypoints2d=project(TEMPLATE.landmarks @ vertices, camera),
         keypoints3d=keypoints,
         vertices=vertices,
         wrist=wrist_frame(keypoints, side),

@@ -48,7 +48,7 @@ def test_side_is_the_sign_of_the_volume():
 @pytest.mark.parametrize("mesh, side", [(ABOUT_MCP, Side.RIGHT), (LEFT_HAND, Side.LEFT)])
 def test_true_joints_and_intrinsics_give_the_true_place(mesh, side):
     place = np.array([0.05, -0.03, 0.62])
-    pixels = project(TEMPLATE.regressor @ mesh + place, CAMERA)
+    pixels = project(TEMPLATE.landmarks @ mesh + place, CAMERA)
     letterbox = Letterbox.fit(640, 480, (320, 320))
     # Network coordinates: 0..1 over the canvas, pixel centres half a pixel in.
     joints2d = (letterbox.points_to_network(pixels) + 0.5) / 320
@@ -70,7 +70,7 @@ def test_true_joints_and_intrinsics_give_the_true_place(mesh, side):
 
 def test_joints_that_contradict_the_mesh_lose_confidence():
     place = np.array([0.0, 0.0, 0.6])
-    pixels = project(TEMPLATE.regressor @ ABOUT_MCP + place, CAMERA)
+    pixels = project(TEMPLATE.landmarks @ ABOUT_MCP + place, CAMERA)
     pixels[8] += 60  # one fingertip elsewhere
     letterbox = Letterbox.fit(640, 480, (320, 320))
     decoded = Decoded(
@@ -89,7 +89,7 @@ def test_joints_that_contradict_the_mesh_lose_confidence():
 def test_presence_decides_with_the_detector_and_repeats_are_dropped():
     """Four candidates: a hand, the same joints again, a hand elsewhere, and an impostor."""
     place = np.array([0.0, 0.0, 0.6])
-    pixels = project(TEMPLATE.regressor @ ABOUT_MCP + place, CAMERA)
+    pixels = project(TEMPLATE.landmarks @ ABOUT_MCP + place, CAMERA)
     letterbox = Letterbox.fit(640, 480, (320, 320))
 
     def seen(shift):
@@ -109,7 +109,7 @@ def test_presence_decides_with_the_detector_and_repeats_are_dropped():
 
 
 def test_a_part_of_a_better_hand_is_no_hand_of_its_own():
-    pixels = project(TEMPLATE.regressor @ ABOUT_MCP + np.array([0.0, 0.0, 0.4]), CAMERA)
+    pixels = project(TEMPLATE.landmarks @ ABOUT_MCP + np.array([0.0, 0.0, 0.4]), CAMERA)
     letterbox = Letterbox.fit(640, 480, (320, 320))
     low, high = pixels.min(0), pixels.max(0)
 
@@ -156,7 +156,7 @@ def test_mesh_and_opinion_on_the_side_multiply_their_odds(side, confidence, righ
 def test_joints_of_a_crop_are_the_mean_of_what_is_seen_and_what_the_mesh_says():
     """One joint is astray, which the solve leaves aside."""
     place = np.array([0.0, 0.0, 0.6])
-    true = project(TEMPLATE.regressor @ ABOUT_MCP + place, CAMERA)
+    true = project(TEMPLATE.landmarks @ ABOUT_MCP + place, CAMERA)
     seen = true.copy()
     seen[8] += (40.0, 0.0)
     letterbox = Letterbox.fit(640, 480, (320, 320))
@@ -180,7 +180,7 @@ def test_joints_of_a_crop_are_the_mean_of_what_is_seen_and_what_the_mesh_says():
 
 
 def test_a_mesh_drawn_too_small_is_grown_to_its_joints():
-    pixels = project(TEMPLATE.regressor @ ABOUT_MCP + (0.0, 0.0, 0.6), CAMERA)
+    pixels = project(TEMPLATE.landmarks @ ABOUT_MCP + (0.0, 0.0, 0.6), CAMERA)
     about = pixels.mean(0)
     np.testing.assert_allclose(grown(about + (pixels - about) / 1.2, pixels), pixels)
     moved = pixels + (5.0, 3.0)
@@ -189,7 +189,7 @@ def test_a_mesh_drawn_too_small_is_grown_to_its_joints():
 
 def test_a_hand_that_looks_smaller_in_its_joints_than_in_its_box_is_nearer():
     place = np.array([0.0, 0.0, 0.6])
-    pixels = project(TEMPLATE.regressor @ ABOUT_MCP + place, CAMERA)
+    pixels = project(TEMPLATE.landmarks @ ABOUT_MCP + place, CAMERA)
     low, high = pixels.min(0), pixels.max(0)
     margin = 0.1 * (high - low).max()
     box = np.concatenate([low - margin, high + margin])
@@ -209,7 +209,7 @@ def test_a_hand_that_looks_smaller_in_its_joints_than_in_its_box_is_nearer():
 
 def test_one_hand_is_not_a_left_and_a_right_one():
     place = np.array([0.0, 0.0, 0.6])
-    pixels = project(TEMPLATE.regressor @ ABOUT_MCP + place, CAMERA)
+    pixels = project(TEMPLATE.landmarks @ ABOUT_MCP + place, CAMERA)
     turned = pixels.min(0) + pixels.max(0) - pixels
     letterbox = Letterbox.fit(640, 480, (320, 320))
     joints2d = np.stack([(letterbox.points_to_network(p) + 0.5) / 320 for p in (pixels, turned)])

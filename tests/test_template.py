@@ -200,3 +200,27 @@ def test_other_files_are_refused(tmp_path, content):
 def test_missing_mano_names_the_cure(tmp_path):
     with pytest.raises(DataError, match="mano.is.tue.mpg.de"):
         load_mano(tmp_path / "MANO_RIGHT.pkl")
+
+
+def test_landmarks_are_where_photographs_are_labelled_and_the_palm_carries_them(template):
+    beside = template.landmarks @ template.vertices - template.keypoints
+    apart = 1e3 * np.linalg.norm(beside, axis=1)
+    moved = np.flatnonzero(apart > 0.01)
+    assert moved.tolist() == [0, 1, 5, 13, 17]
+    # As scripts/measure_landmarks.py found.
+    np.testing.assert_allclose(apart[moved], [14.2, 7.1, 5.2, 3.2, 2.5], atol=0.05)
+    fingers = template.keypoints[9] - template.keypoints[0]
+    assert beside[0] @ fingers > 0 > beside[1] @ fingers
+    assert beside[0] @ template.joint_frames[0][:, 1] < 0  # not to the back of the hand
+    # A bent finger takes none of it along: they hang on vertices of the palm alone.
+    hung = np.abs(template.landmarks - template.regressor).sum(0) > 0
+    assert template.weights[hung, 0].min() > 0.99
+    np.testing.assert_allclose(template.landmarks.sum(1), 1, atol=1e-6)
+
+
+def test_a_template_without_landmarks_is_labelled_where_its_bones_meet(template, tmp_path):
+    with np.load(template_path("open778")) as archive:
+        arrays = {name: archive[name] for name in archive.files if name != "landmarks"}
+    np.savez(tmp_path / "older.npz", **arrays)
+    older = load_template(tmp_path / "older.npz")
+    np.testing.assert_array_equal(older.landmarks, template.regressor)

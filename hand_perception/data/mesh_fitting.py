@@ -55,16 +55,16 @@ def fit_meshes(
     target2d[..., 0] *= flip
     target3d = directions3d.astype(np.float32).copy()
     target3d[..., 0] *= flip
-    start, _ = rigid_fit(template.keypoints[PALM], target3d[:, PALM])
+    start, _ = rigid_fit((template.landmarks @ template.vertices)[PALM], target3d[:, PALM])
 
     hand = _PosableHand(template, torch.from_numpy(start.astype(np.float32)))
     goal2d, goal_bones = torch.from_numpy(target2d), _bone_directions(torch.from_numpy(target3d))
     optimiser = torch.optim.Adam(hand.parameters(), lr=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.06, total_steps=STEPS)
     for _ in range(STEPS):
-        joints = hand.joints()
-        error2d = (hand.project(joints) - goal2d).norm(dim=-1)
-        turned = 1 - (_bone_directions(joints) * goal_bones).sum(-1)
+        marks = hand.marks()
+        error2d = (hand.project(marks) - goal2d).norm(dim=-1)
+        turned = 1 - (_bone_directions(marks) * goal_bones).sum(-1)
         loss = (
             torch.nn.functional.huber_loss(
                 error2d, torch.zeros_like(error2d), delta=0.05, reduction="sum"
@@ -79,7 +79,7 @@ def fit_meshes(
         schedule.step()
     with torch.no_grad():
         joints = hand.joints()
-        residual = (hand.project(joints) - goal2d).norm(dim=-1).mean(1)
+        residual = (hand.project(hand.marks()) - goal2d).norm(dim=-1).mean(1)
         vertices = hand.vertices() - joints[:, MIDDLE_MCP : MIDDLE_MCP + 1]
         joints = joints - joints[:, MIDDLE_MCP : MIDDLE_MCP + 1]
     mirror = np.concatenate([flip, np.ones((len(flip), 2), np.float32)], 1)[:, None]
@@ -106,6 +106,8 @@ class _PosableHand(torch.nn.Module):
         ]
         flexion = torch.tensor([f for fingers, _ in limits for f in fingers]).deg2rad()
         abduction = torch.tensor([a for _, fingers in limits for a in fingers]).deg2rad()
+        marks = template.landmarks @ template.vertices - template.keypoints
+        self.register_buffer("rest_marks", torch.from_numpy(marks))
         self.register_buffer("low", torch.stack([flexion[:, 0], abduction[:, 0]]))
         self.register_buffer("high", torch.stack([flexion[:, 1], abduction[:, 1]]))
         self.rotation6 = torch.nn.Parameter(rotation[:, :, :2].transpose(1, 2).reshape(count, 6))
@@ -158,6 +160,12 @@ class _PosableHand(torch.nn.Module):
             tip = posed[:, last] + (turns[:, last] @ reach[..., None])[..., 0]
             out += [posed[:, last - 2], posed[:, last - 1], posed[:, last], tip]
         return torch.stack(out, 1) @ self._rotation().transpose(1, 2)
+
+    def marks(self) -> Tensor:
+        """[N, 21, 3]: joints where photographs are labelled with them; the palm carries those that
+        differ."""
+        palm = (self.lengths[:, :1, None] * LENGTH_SD).exp()
+        return self.joints() + palm * (self.rest_marks @ self._rotation().transpose(1, 2))
 
     def vertices(self) -> Tensor:
         """[N, 778, 3]: skinning with bones scaled along with their joints."""

@@ -8,9 +8,11 @@ import numpy as np
 
 from hand_perception.data.order import ENDLESS
 from hand_perception.data.sample import HandLabels, Sample, hand_boxes
-from hand_perception.hands import MIDDLE_MCP, Camera
+from hand_perception.geometry import project
+from hand_perception.hands import MIDDLE_MCP, NUM_KEYPOINTS, Camera
 from hand_perception.synthesis.dataset import SyntheticDataset
 from hand_perception.synthesis.render import Renderer
+from hand_perception.template import load_template
 
 # A hand of which fewer pixels are seen than this share of its box is hidden: nobody could say
 # where it is, so it is neither a hand to find nor background.
@@ -59,13 +61,18 @@ def _sample(item: dict[str, np.ndarray]) -> Sample:
     """An item with the keys of SyntheticDataset."""
     image, K = item["image"], item["K"]
     height, width = image.shape[:2]
+    camera = Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
     joints, count = item["keypoints3d"].astype(np.float32), len(item["is_left"])
     root = joints[:, MIDDLE_MCP]
-    boxes = hand_boxes(item["keypoints2d"].astype(np.float32), width, height)
+    # Marked in the image as photographs are.
+    marked = load_template().landmarks @ item["vertices"].astype(np.float64)
+    keypoints2d = project(marked.reshape(-1, 3), camera).reshape(count, NUM_KEYPOINTS, 2)
+    keypoints2d = keypoints2d.astype(np.float32)
+    boxes = hand_boxes(keypoints2d, width, height)
     areas = (boxes[:, 2:] - boxes[:, :2]).clip(min=1).prod(1)
     seen = item["visible"] >= MIN_VISIBLE_SHARE * areas
     labels = HandLabels(
-        keypoints2d=item["keypoints2d"].astype(np.float32),
+        keypoints2d=keypoints2d,
         weight2d=np.ones(count, np.float32),
         joints3d=joints - root[:, None],
         vertices=item["vertices"].astype(np.float32) - root[:, None],
@@ -76,7 +83,7 @@ def _sample(item: dict[str, np.ndarray]) -> Sample:
     )
     return Sample(
         image=image,
-        camera=Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height),
+        camera=camera,
         hands=labels.take(seen),
         ignore_boxes=boxes[~seen],
     )

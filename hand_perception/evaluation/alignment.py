@@ -26,8 +26,8 @@ import numpy as np
 from tqdm import tqdm
 
 from hand_perception.errors import DataError
-from hand_perception.evaluation.metrics import match_boxes, mean
-from hand_perception.evaluation.synthetic import MIN_IOU, MIN_SCORE, MIN_VISIBLE, camera_of
+from hand_perception.evaluation.metrics import mean
+from hand_perception.evaluation.synthetic import MIN_SCORE, camera_of, matched
 from hand_perception.geometry import project
 from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.template import Template, load_template
@@ -115,20 +115,15 @@ def judge(
     sample: dict, camera: Camera, hands: list[Hand], template: Template
 ) -> list[Alignment | None]:
     """One a true hand of the image that counts; None where it was missed."""
-    hands = sorted(hands, key=lambda hand: -hand.score)
-    boxes = np.array([hand.box for hand in hands]).reshape(-1, 4)
     truth = load_template()  # rendered hands have its mesh
     out: list[Alignment | None] = []
-    for n, p in enumerate(match_boxes(boxes, sample["boxes"], MIN_IOU)):
-        box = sample["boxes"][n]
-        if sample["visible"][n] < MIN_VISIBLE * np.prod(box[2:] - box[:2]):
-            continue
-        if p < 0:
+    for n, hand in matched(sample, hands):
+        if hand is None:
             out.append(None)
             continue
-        view = window(camera, box)
+        view = window(camera, sample["boxes"][n])
         true = _parts(sample["vertices"][n], view, truth)
-        out.append(align(true, _parts(hands[p].vertices, view, template)))
+        out.append(align(true, _parts(hand.vertices, view, template)))
     return out
 
 

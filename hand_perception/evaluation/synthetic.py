@@ -12,7 +12,7 @@ Protocol, at score >= 0.5 and box IoU >= 0.3, best score first, each hand once. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,18 +86,23 @@ def camera_of(sample: dict) -> Camera:
     return Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
 
 
-def judge(sample: dict, hands: list[Hand]) -> list[Outcome]:
-    """Matches one image's predictions with its true hands."""
+def matched(sample: dict, hands: list[Hand]) -> Iterator[tuple[int, Hand | None]]:
+    """The index of each true hand of the image that counts, and the hand found there."""
     hands = sorted(hands, key=lambda hand: -hand.score)
     boxes = np.array([hand.box for hand in hands]).reshape(-1, 4)
-    outcomes = []
     for n, p in enumerate(match_boxes(boxes, sample["boxes"], MIN_IOU)):
+        box = sample["boxes"][n]
+        if sample["visible"][n] >= MIN_VISIBLE * np.prod(box[2:] - box[:2]):
+            yield n, hands[p] if p >= 0 else None
+
+
+def judge(sample: dict, hands: list[Hand]) -> list[Outcome]:
+    """One image's predictions against its true hands."""
+    outcomes = []
+    for n, hand in matched(sample, hands):
         box, joints, vertices = (sample[k][n] for k in ("boxes", "keypoints3d", "vertices"))
-        if sample["visible"][n] < MIN_VISIBLE * np.prod(box[2:] - box[:2]):
-            continue
         side = Side.LEFT if sample["is_left"][n] else Side.RIGHT
         size = float(np.max(box[2:] - box[:2]))
-        hand = hands[p] if p >= 0 else None
         predicted = np.zeros_like(joints) if hand is None else hand.keypoints3d
         mesh = np.zeros_like(vertices) if hand is None else hand.vertices
         pa_joints = _MM * mean(procrustes_errors(predicted, joints))

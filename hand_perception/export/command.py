@@ -47,6 +47,10 @@ def run(args: argparse.Namespace) -> int:
     if args.scores:
         card["scores"] = json.loads(args.scores.read_text())
     if any(name.startswith("detector.") for name in groups["model"]):
+        if args.looks > 1:
+            raise ModelError(
+                f"{args.checkpoint} holds a HandOS, which reads no crops: leave --looks out"
+            )
         model = _load_handos(groups["model"], meta["config"], args.image_size, template)
         differences = export_model(model, args.output, card)
     else:

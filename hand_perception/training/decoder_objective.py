@@ -126,6 +126,7 @@ def decoder_losses(
     batch: Batch,
     mesh: MeshTerms,
     regressor: Tensor,
+    landmarks: Tensor,
     weights: LossWeights,
     every_layer: bool = True,
     prior: MeshPrior | None = None,
@@ -179,7 +180,10 @@ def decoder_losses(
             off = prior.distance(predicted)
             losses[f"prior_{k}"] = mean(off, chosen.valid.float()) * w.prior
         intrinsics = batch.intrinsics[:, None].expand(-1, camera.shape[1], -1)
-        moved = own_joints * UNIT + translation(camera, chosen.boxes, intrinsics)[..., None, :]
+        moved = (
+            landmarks @ predicted * UNIT
+            + translation(camera, chosen.boxes, intrinsics)[..., None, :]
+        )
         projected = project(moved, intrinsics)
         error = joint_l1(projected, joints2d, side, known).clamp(max=3) * w.projection
         error = error + oks_loss(projected, joints2d, area, known) * w.oks_projection

@@ -94,6 +94,7 @@ class HandARObjective(CropObjective):
         self.mesh = MeshTerms(faces)
         self.painter = PartPainter(faces, torch.from_numpy(face_parts(self.template)).to(device))
         self.regressor = torch.from_numpy(self.template.regressor).to(device)
+        self.landmarks = torch.from_numpy(self.template.landmarks).to(device)
 
     def prepare(self, stage: StageConfig) -> list[nn.Module]:
         self.learner.requires_grad_(True)
@@ -138,11 +139,12 @@ class HandARObjective(CropObjective):
             losses["segmentation"] = w.segmentation * mean(error.mean((1, 2)), told)
         return losses
 
-    def _joint_error(self, joints: Tensor, truth: Truth, batch: CropBatch) -> Tensor:
-        """L1 of joints [B, 21, 3] in the image; depth counts where 3D is labelled."""
-        apart = (joints - truth.joints).abs()
-        flat = known_mean(CROP_SIDE * apart[..., :2].mean(-1), batch.known)
-        depth = known_mean(apart[..., 2], batch.known)
+    def _joint_error(self, mesh: Tensor, truth: Truth, batch: CropBatch) -> Tensor:
+        """L1 of a mesh's joints in the image; depth counts where 3D is labelled."""
+        apart = (self.landmarks @ mesh[..., :2] - truth.joints[..., :2]).abs()
+        flat = known_mean(CROP_SIDE * apart.mean(-1), batch.known)
+        deep = (self.regressor @ mesh[..., 2:] - truth.joints[..., 2:]).abs()
+        depth = known_mean(deep[..., 0], batch.known)
         return mean(flat, batch.weight2d) + 0.5 * mean(depth, batch.weight3d)
 
     def _mesh_losses(self, out: HandAROutput, truth: Truth, batch: CropBatch) -> dict[str, Tensor]:
@@ -156,7 +158,7 @@ class HandARObjective(CropObjective):
         for name, mesh in meshes.items():
             weight = getattr(w, name)
             vertices = mean(point_l1(mesh * scale, truth.vertices * scale), labelled)
-            joints = self._joint_error(self.regressor @ mesh, truth, batch)
+            joints = self._joint_error(mesh, truth, batch)
             losses[name] = weight * (vertices + joints)
         space = [out.vertices]
         if "final" in meshes:

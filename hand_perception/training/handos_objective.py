@@ -72,6 +72,7 @@ class HandOSObjective:
         self.learner.to(device, memory_format=torch.channels_last)
         self.mesh = MeshTerms(torch.from_numpy(template.faces).long().to(device))
         self.regressor = torch.from_numpy(template.regressor).to(device)
+        self.landmarks = torch.from_numpy(template.landmarks).to(device)
         if self.prior is not None:
             self.prior.to(device)
 
@@ -130,6 +131,7 @@ class HandOSObjective:
             batch,
             self.mesh,
             self.regressor,
+            self.landmarks,
             self.weights,
             every_layer=stage.every_layer,
             prior=self.prior,

@@ -23,9 +23,9 @@ def test_fitting_recovers_a_posed_left_and_right_hand():
     )
     right = vertices @ turn.T
     both = np.stack([right, right * (-1, 1, 1)]).astype(np.float32)
-    joints = template.regressor @ both
-    pixels = joints[..., :2] * 1000 + 200
-    fits = fit_meshes(template, pixels, joints, np.array([False, True]))
+    joints, marked = template.regressor @ both, template.landmarks @ both
+    pixels = marked[..., :2] * 1000 + 200
+    fits = fit_meshes(template, pixels, marked, np.array([False, True]))
     # The labels have no error; what is left is Adam's after its fixed number of steps, below 1 %
     # of the box, and the prior's pull on the angles.
     assert fits.residual.max() < 0.01

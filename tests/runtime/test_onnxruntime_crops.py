@@ -58,7 +58,7 @@ class Says(nn.Module):
 
 def truth(place, camera):
     """Joints in pixels, and the detector's box around them."""
-    pixels = project(TEMPLATE.regressor @ RIGHT_HAND + place, camera)
+    pixels = project(TEMPLATE.landmarks @ RIGHT_HAND + place, camera)
     low, high = pixels.min(0), pixels.max(0)
     margin = 0.1 * (high - low).max()
     limit = np.array([camera.width, camera.height]) - 0.5

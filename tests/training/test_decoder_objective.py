@@ -130,7 +130,7 @@ def doubled_hand(dtype=torch.float64):
 
 def test_the_nine_terms_sum_to_a_hand_computed_total():
     out, chosen, batch, mesh, regressor = doubled_hand()
-    losses = decoder_losses(out, chosen, batch, mesh, regressor, SUPPLEMENT)
+    losses = decoder_losses(out, chosen, batch, mesh, regressor, regressor, SUPPLEMENT)
 
     template = load_template()
     v = (template.vertices - template.keypoints[9]).astype(np.float64)
@@ -171,26 +171,30 @@ def test_samples_without_3d_learn_from_2d_and_smoothness_alone():
     batch.weight3d.zero_()
     batch.weight_mesh.zero_()
     batch.metric[:] = False
-    losses = decoder_losses(out, chosen, batch, mesh, regressor, LossWeights())
+    losses = decoder_losses(out, chosen, batch, mesh, regressor, regressor, LossWeights())
     named = {name.rpartition("_")[0]: float(value) for name, value in losses.items()}
     assert named["mesh"] == named["joints3d"] == named["surface"] == named["camera"] == 0
     assert named["projection"] > 0 and named["consistency"] > 0 and named["joints2d"] > 0
     vertices = out.vertices[0].requires_grad_()
-    sum(decoder_losses(out, chosen, batch, mesh, regressor, LossWeights()).values()).backward()
+    sum(
+        decoder_losses(out, chosen, batch, mesh, regressor, regressor, LossWeights()).values()
+    ).backward()
     assert torch.isfinite(vertices.grad).all() and vertices.grad.abs().sum() > 0
 
 
 def test_every_layer_is_supervised():
     out, chosen, batch, mesh, regressor = doubled_hand()
     out.joints2d, out.vertices, out.camera = out.joints2d * 3, out.vertices * 2, out.camera * 2
-    losses = decoder_losses(out, chosen, batch, mesh, regressor, SUPPLEMENT)
+    losses = decoder_losses(out, chosen, batch, mesh, regressor, regressor, SUPPLEMENT)
     per_layer = ("mesh", "joints3d", "surface", "consistency", "projection", "camera")
     assert set(losses) == {f"joints2d_{k}" for k in range(3)} | {
         f"{name}_{k}" for name in per_layer for k in range(2)
     }
     # Both layers say the same mesh, so they cost the same.
     assert all(losses[f"{name}_0"] == losses[f"{name}_1"] for name in per_layer)
-    last = decoder_losses(out, chosen, batch, mesh, regressor, SUPPLEMENT, every_layer=False)
+    last = decoder_losses(
+        out, chosen, batch, mesh, regressor, regressor, SUPPLEMENT, every_layer=False
+    )
     assert set(losses) - set(last) == {"surface_0", "consistency_0"}
 
 
@@ -204,7 +208,7 @@ def test_gradients_of_the_total_match_finite_differences(what):
 
     def total(x):
         setattr(out, what, [x])
-        losses = decoder_losses(out, chosen, batch, mesh, regressor, SUPPLEMENT)
+        losses = decoder_losses(out, chosen, batch, mesh, regressor, regressor, SUPPLEMENT)
         return sum(losses.values())
 
     assert torch.autograd.gradcheck(total, (start,), fast_mode=True)
@@ -226,7 +230,7 @@ def test_a_prior_needs_no_labels():
     torch.manual_seed(0)
     prior = MeshPrior(PriorConfig(hidden=8, code=4), load_template())
     losses = decoder_losses(
-        out, chosen, batch, mesh, regressor, LossWeights(prior=3.0), prior=prior
+        out, chosen, batch, mesh, regressor, regressor, LossWeights(prior=3.0), prior=prior
     )
     torch.testing.assert_close(losses["prior_0"], 3 * prior.distance(out.vertices[0][0, 0]))
     with pytest.raises(DataError, match="go together"):

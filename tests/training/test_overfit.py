@@ -77,7 +77,13 @@ def learn(config: HandOSConfig, side: int, most_steps: int, lr: float, device: s
     for step in range(1, most_steps + 1):
         out = network.decoder(*maps, queries, batch.boxes)
         losses = decoder_losses(
-            out, chosen, batch, objective.mesh, objective.regressor, objective.weights
+            out,
+            chosen,
+            batch,
+            objective.mesh,
+            objective.regressor,
+            objective.landmarks,
+            objective.weights,
         )
         optimiser.zero_grad()
         sum(losses.values()).backward()

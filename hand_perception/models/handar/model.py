@@ -84,6 +84,7 @@ class HandAR(nn.Module):
         self.camera = nn.Linear(deep, 2)
         self.judge = Judge(deep)
         self.register_buffer("regressor", torch.from_numpy(template.regressor), persistent=False)
+        self.register_buffer("landmarks", torch.from_numpy(template.landmarks), persistent=False)
 
     def forward(self, crops: Tensor, teach: bool = False) -> HandAROutput:
         """crops: normalised [B, 3, S, S]. teach: whether the branches that only training needs are
@@ -105,9 +106,8 @@ class HandAR(nn.Module):
                 final = self.refine_stage(final, [m.float() for m in read], deep)
             camera = self._camera(deep)
             space = camera.to_space(final)
-            joints3d = self.regressor @ space
-            joints2d = camera.to_image(joints3d)[..., :2]
-            vertices = space - joints3d[:, MIDDLE_MCP, None]
+            joints2d = camera.to_image(self.landmarks @ space)[..., :2]
+            vertices = space - (self.regressor[MIDDLE_MCP] @ space)[:, None]
         return HandAROutput(joints2d, vertices, side, presence, mesh.rough, final, camera, stage)
 
     def look(self, crops: Tensor) -> JointStageOutput:
