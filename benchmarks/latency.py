@@ -110,7 +110,7 @@ def measure_row(
                 detected, chosen, decoded, fit, size, camera, template, calibration, 0.0
             )
             if folder.fit_pose:
-                [posed(hand, camera, template) for hand in found]
+                posed(found, camera, template)
         marks.append(time.perf_counter())
         processor_time.append(1e3 * (time.process_time() - used))
         for name, begin, end in zip(STAGES, marks[:-1], marks[1:], strict=True):

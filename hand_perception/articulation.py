@@ -87,8 +87,8 @@ class Articulation:
 
 @dataclass(frozen=True)
 class FingerPose:
-    """A right hand's fingers in the skeleton's signs: flexion [5, 3], abduction and twist [5] of
-    the first joints, scales [20]."""
+    """A right hand's fingers in the skeleton's signs: flexion [..., 5, 3], abduction and twist
+    [..., 5] of the first joints, scales [..., 20]."""
 
     flexion: np.ndarray
     abduction: np.ndarray
@@ -97,7 +97,7 @@ class FingerPose:
 
     @cached_property
     def local(self) -> np.ndarray:
-        """Rotations [15, 3, 3]."""
+        """Rotations [..., 15, 3, 3]."""
         return local_rotations(self.flexion, self.abduction, self.twist)
 
 
@@ -140,13 +140,20 @@ def pose_template(articulation: Articulation, template: Template) -> tuple[np.nd
     Linear blend skinning as in synthesis/rig.py. Each bone has its own length; across, a segment
     grows with the palm.
     """
-    skeleton = skeleton_of(template)
     mirror = mirror_of(articulation.side)
     local = reflected(articulation.rotations[1:], mirror)
-    maps, joints, _ = forward(skeleton, local, articulation.bone_scales)
-    vertices = skeleton.skinning @ stacked(maps, joints)
+    vertices = skinned(skeleton_of(template), local, articulation.bone_scales)
     placed = (vertices * mirror) @ articulation.wrist.rotation.T + articulation.wrist.translation
     return placed.astype(np.float32), (template.regressor @ placed).astype(np.float32)
+
+
+def skinned(skeleton: Skeleton, local: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Vertices [..., V, 3] of right hands, from the wrist joint in the palm's axes.
+
+    local: [..., 15, 3, 3]. scales: [..., 20].
+    """
+    maps, joints, _ = forward(skeleton, local, scales)
+    return skeleton.skinning @ stacked(maps, joints)
 
 
 def joint_axes(articulation: Articulation, template: Template) -> np.ndarray:
@@ -191,12 +198,12 @@ def _checked(hand: Hand, template: Template) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _palm_rotation(moment: np.ndarray) -> np.ndarray:
-    """The rotation nearest to the palm's covariance with its rest (Kabsch)."""
+    """The rotations nearest to the palms' covariances [..., 3, 3] with their rest (Kabsch)."""
     u, sigma, vt = np.linalg.svd(moment)
     # The moment is in square metres, a palm's extent some hundreds of square millimetres.
-    if sigma[1] < _MIN_PALM_M**2:
+    if (sigma[..., 1] < _MIN_PALM_M**2).any():
         raise DataError("the hand's palm has no extent, so no orientation: leave the hand out")
-    u[:, 2] *= np.sign(np.linalg.det(u @ vt))
+    u[..., 2] *= np.sign(np.linalg.det(u @ vt))[..., None]
     return u @ vt
 
 
@@ -206,16 +213,18 @@ def _palm_rotation(moment: np.ndarray) -> np.ndarray:
 def closed_form(
     skeleton: Skeleton, vertices: np.ndarray, keypoints: np.ndarray
 ) -> tuple[np.ndarray, FingerPose]:
-    """Orientation [3, 3] and fingers of a right hand [V, 3] with keypoints [21, 3].
+    """Orientations [..., 3, 3] and fingers of right hands [..., V, 3] with keypoints [..., 21, 3].
 
-    Raises DataError when its palm has no extent.
+    Raises DataError when the palm of any has no extent.
     """
-    moments = (skeleton.moments @ vertices).reshape(-1, 3, 3).swapaxes(-1, -2)
-    orientation = _palm_rotation(moments[0])
+    hands = vertices.shape[:-2]
+    moments = (skeleton.moments @ vertices).reshape(*hands, 6, 3, 3).swapaxes(-1, -2)
+    orientation = _palm_rotation(moments[..., 0, :, :])
     # From here on in the palm's axes, from the wrist.
-    seen = (keypoints - keypoints[0]) @ orientation
-    moments = orientation.T @ moments[1:]
-    pose = _solve(skeleton, seen - skeleton.rest_offsets, moments, np.zeros(5), np.zeros(5))
+    seen = (keypoints - keypoints[..., :1, :]) @ orientation
+    moments = orientation.swapaxes(-1, -2)[..., None, :, :] @ moments[..., 1:, :, :]
+    none = np.zeros((*hands, 5))
+    pose = _solve(skeleton, seen - skeleton.rest_offsets, moments, none, none)
     # Keypoints are skin: they leave the skeleton's joints by up to a millimetre as a finger bends.
     # The first pose tells by how much.
     offsets, twist_error = _compare(skeleton, pose)
@@ -229,27 +238,28 @@ def _solve(
     twist: np.ndarray,
     twist_error: np.ndarray,
 ) -> FingerPose:
-    """Angles of all fingers from joints and tips [21, 3] in the palm's axes, from the wrist.
+    """Angles of all fingers from joints and tips [..., 21, 3] in the palm's axes, from the wrist.
 
-    moments: [5, 3, 3] of the skin around the first bones. twist: [5], a first estimate.
-    twist_error: [5], by how much the skin shows too much twist.
+    moments: [..., 5, 3, 3] of the skin around the first bones. twist: [..., 5], a first estimate.
+    twist_error: [..., 5], by how much the skin shows too much twist.
     """
-    chain = joints[1:].reshape(5, 4, 3)
-    bones = np.diff(chain, axis=1)
+    chain = joints[..., 1:, :].reshape(*joints.shape[:-2], 5, 4, 3)
+    bones = np.diff(chain, axis=-2)
     lengths = np.linalg.norm(bones, axis=-1)
-    scales = np.concatenate([np.linalg.norm(chain[:, :1], axis=-1), lengths], 1) / skeleton.lengths
+    roots = np.linalg.norm(chain[..., :1, :], axis=-1)
+    scales = np.concatenate([roots, lengths], -1) / skeleton.lengths
     straight = lengths < _MIN_BONE * skeleton.lengths[:, 1:]
 
     # First joints: abduction and flexion carry the bone from its rest direction to where it is.
     frames = skeleton.frames[:, 0]
-    flexion = np.empty((5, 3))
+    flexion = np.empty(lengths.shape)
     rest = (about_z(twist) @ skeleton.directions[:, 0, :, None])[..., 0]
-    bone = (bones[:, None, 0] @ frames)[:, 0] / np.maximum(lengths[:, :1], 1e-6)
-    bone = np.where(straight[:, :1], rest, bone)
+    bone = (bones[..., :1, :] @ frames)[..., 0, :] / np.maximum(lengths[..., :1], 1e-6)
+    bone = np.where(straight[..., :1], rest, bone)
     abduction = _abduction(bone, rest)
     upright = (about_y(-abduction) @ bone[..., None])[..., 0]
-    flexion[:, 0] = _flexion(upright, rest, FLEXION_LIMITS[:, 0])
-    swing = about_y(abduction) @ about_x(-flexion[:, 0])
+    flexion[..., 0] = _flexion(upright, rest, FLEXION_LIMITS[:, 0])
+    swing = about_y(abduction) @ about_x(-flexion[..., 0])
     twist = _twist(swing, frames, moments) - twist_error
     twist = np.clip(twist, -TWIST_LIMITS, TWIST_LIMITS)
     turn = frames @ swing @ about_z(twist) @ frames.swapaxes(-1, -2)
@@ -257,30 +267,31 @@ def _solve(
     # The others are hinges.
     for k in (1, 2):
         frames, rest = skeleton.frames[:, k], skeleton.directions[:, k]
-        bone = (bones[:, None, k] @ turn @ frames)[:, 0]
-        bone = np.where(straight[:, k : k + 1], rest, bone)
-        flexion[:, k] = _flexion(bone, rest, FLEXION_LIMITS[:, k])
-        turn = turn @ frames @ about_x(-flexion[:, k]) @ frames.swapaxes(-1, -2)
-    return FingerPose(flexion, abduction, twist, scales.ravel())
+        bone = (bones[..., k : k + 1, :] @ turn @ frames)[..., 0, :]
+        bone = np.where(straight[..., k : k + 1], rest, bone)
+        flexion[..., k] = _flexion(bone, rest, FLEXION_LIMITS[:, k])
+        turn = turn @ frames @ about_x(-flexion[..., k]) @ frames.swapaxes(-1, -2)
+    return FingerPose(flexion, abduction, twist, scales.reshape(*scales.shape[:-2], 20))
 
 
 def _abduction(bone: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Turn about y, [5], that (with some flexion) takes rest to bone, both [5, 3]; limited."""
+    """Turn about y, [..., 5], that (with some flexion) takes rest to bone, both [..., 5, 3];
+    limited."""
     # Flexed beyond the right angle, a bone points back (z > 0) without having turned about y.
-    ahead = np.where(bone[:, 2] > 0, -1.0, 1.0)
-    across = np.hypot(bone[:, 0], bone[:, 2])
-    forward = np.sqrt(np.maximum(across**2 - rest[:, 0] ** 2, 1e-12))
-    angle = np.arctan2(-ahead * bone[:, 0], -ahead * bone[:, 2])
-    angle -= np.arctan2(-ahead * rest[:, 0], forward)
-    closed = np.clip(np.arctan2(-bone[:, 1], ahead * across) / (np.pi / 2), 0, 1)
-    closed[0] = 0  # the thumb spreads in any flexion
+    ahead = np.where(bone[..., 2] > 0, -1.0, 1.0)
+    across = np.hypot(bone[..., 0], bone[..., 2])
+    forward = np.sqrt(np.maximum(across**2 - rest[..., 0] ** 2, 1e-12))
+    angle = np.arctan2(-ahead * bone[..., 0], -ahead * bone[..., 2])
+    angle -= np.arctan2(-ahead * rest[..., 0], forward)
+    closed = np.clip(np.arctan2(-bone[..., 1], ahead * across) / (np.pi / 2), 0, 1)
+    closed[..., 0] = 0  # the thumb spreads in any flexion
     free = 1 - _CLOSED_SPREAD * closed
     return np.clip(angle, ABDUCTION_LIMITS[:, 0] * free, ABDUCTION_LIMITS[:, 1] * free)
 
 
 def _flexion(bone: np.ndarray, rest: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """Hinge angles [5] from rest to bone, both [5, 3] in the joints' frames; limited."""
-    angle = np.arctan2(-bone[:, 1], -bone[:, 2]) - np.arctan2(-rest[:, 1], -rest[:, 2])
+    """Hinge angles [..., 5] from rest to bone, both [..., 5, 3] in the joints' frames; limited."""
+    angle = np.arctan2(-bone[..., 1], -bone[..., 2]) - np.arctan2(-rest[..., 1], -rest[..., 2])
     middle = limits.mean(-1)
     # The nearer way round to the middle of the range.
     angle = middle + (angle - middle + np.pi) % (2 * np.pi) - np.pi
@@ -288,26 +299,27 @@ def _flexion(bone: np.ndarray, rest: np.ndarray, limits: np.ndarray) -> np.ndarr
 
 
 def _twist(swing: np.ndarray, frames: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """Turn about the bones, [5], that best explains the skin once the swing is undone: the rotation
-    about z nearest to the moments (Procrustes in the plane)."""
+    """Turn about the bones, [..., 5], that best explains the skin once the swing is undone: the
+    rotation about z nearest to the moments (Procrustes in the plane)."""
     left = swing.swapaxes(-1, -2) @ frames.swapaxes(-1, -2) @ moments @ frames
-    return np.arctan2(left[:, 1, 0] - left[:, 0, 1], left[:, 0, 0] + left[:, 1, 1])
+    return np.arctan2(left[..., 1, 0] - left[..., 0, 1], left[..., 0, 0] + left[..., 1, 1])
 
 
 def _compare(skeleton: Skeleton, pose: FingerPose) -> tuple[np.ndarray, np.ndarray]:
     """What would be measured on the pose's own mesh, against the pose: keypoints less joints
-    [21, 3] and twist less twist [5]."""
+    [..., 21, 3] and twist less twist [..., 5]."""
+    hands = pose.twist.shape[:-1]
     # The palm's skin does not know single metacarpals: with their own scales, a knuckle's error
     # would come back as its offset and fade slowly.
-    scales = pose.scales.reshape(5, 4).copy()
-    scales[:, 0] = scales[:, 0].mean()
-    maps, joints, _ = forward(skeleton, pose.local, scales)
+    scales = pose.scales.reshape(*hands, 5, 4).copy()
+    scales[..., 0] = scales[..., 0].mean(-1, keepdims=True)
+    maps, joints, _ = forward(skeleton, pose.local, scales.reshape(*hands, 20))
     stack = stacked(maps, joints)
     keypoints = skeleton.keypoints @ stack
     bare = keypoints.copy()  # tips are what is measured, so they have no offset
-    bare[list(KEYPOINT_OF_JOINT)] = joints
-    moments = (skeleton.posed_moments @ stack).reshape(5, 3, 3).swapaxes(-1, -2)
+    bare[..., list(KEYPOINT_OF_JOINT), :] = joints
+    moments = (skeleton.posed_moments @ stack).reshape(*hands, 5, 3, 3).swapaxes(-1, -2)
     frames = skeleton.frames[:, 0]
-    swing = pose.local.reshape(5, 3, 3, 3)[:, 0] @ about_z(-pose.twist)
+    swing = pose.local.reshape(*hands, 5, 3, 3, 3)[..., 0, :, :] @ about_z(-pose.twist)
     offsets = keypoints - bare
-    return offsets - offsets[0], _twist(swing, frames, moments) - pose.twist
+    return offsets - offsets[..., :1, :], _twist(swing, frames, moments) - pose.twist

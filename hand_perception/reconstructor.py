@@ -184,7 +184,7 @@ class HandReconstructor:
             self._calibration,
             score_threshold,
         )
-        return [posed(hand, camera, self.topology) for hand in hands] if self.fit_pose else hands
+        return posed(hands, camera, self.topology) if self.fit_pose else hands
 
     def in_boxes(
         self, image: np.ndarray, boxes: np.ndarray, camera: Camera | None = None

@@ -1,7 +1,7 @@
 """What can move in a hand: a template's joints, their axes and limits, and how they carry its skin.
 
 Positions are from the wrist joint, in the palm's axes (the template's own at rest), of right hands.
-Arrays are float64, lengths metres.
+Arrays are float64, lengths metres; dots stand for any number of hands at once.
 """
 
 from __future__ import annotations
@@ -139,44 +139,47 @@ def _of(key: _ById) -> Skeleton:
 def forward(
     skeleton: Skeleton, local: np.ndarray, scales: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Linear maps [16, 3, 3] of each joint's skin, posed joints [16, 3] and turns [16, 3, 3], in
-    the palm's axes, from the wrist. local: [15, 3, 3]. scales: [20]."""
-    scales = scales.reshape(5, 4)
-    girth = scales[:, 0].mean()
-    frames = skeleton.frames
+    """Linear maps [..., 16, 3, 3] of each joint's skin, posed joints [..., 16, 3] and turns [...,
+    5, 3, 3, 3], in the palm's axes, from the wrist. local: [..., 15, 3, 3]. scales: [..., 20]."""
+    hands = scales.shape[:-1]
+    scales = scales.reshape(*hands, 5, 4)
+    girth = scales[..., 0].mean(-1)[..., None, None, None]
+    frames, back = skeleton.frames, skeleton.frames.swapaxes(-1, -2)
     # Along the bone by its own scale, across by the palm's.
-    stretched = frames.copy()
-    stretched[..., :2] *= girth
-    stretched[..., 2] *= scales[:, 1:, None]
+    stretch = np.empty((*hands, 5, 3, 3))
+    stretch[..., :2] = girth
+    stretch[..., 2] = scales[..., 1:]
+    hinges = frames @ local.reshape(*hands, 5, 3, 3, 3) @ back
+    turns, joints = np.empty((*hands, 5, 3, 3, 3)), np.empty((*hands, 5, 3, 3))
     turn = np.eye(3)
-    position = scales[:, :1] * skeleton.bones[:, 0]
-    turns, joints = np.empty((5, 3, 3, 3)), np.empty((5, 3, 3))
-    local = local.reshape(5, 3, 3, 3)
+    position = scales[..., :1] * skeleton.bones[:, 0]
     for k in range(3):
-        joints[:, k] = position
-        turn = turn @ frames[:, k] @ local[:, k] @ frames[:, k].swapaxes(-1, -2)
-        turns[:, k] = turn
+        joints[..., k, :] = position
+        turn = turn @ hinges[..., k, :, :]
+        turns[..., k, :, :] = turn
         if k < 2:
-            bone = scales[:, k + 1, None] * skeleton.bones[:, k + 1]
+            bone = scales[..., k + 1, None] * skeleton.bones[:, k + 1]
             position = position + (turn @ bone[..., None])[..., 0]
-    maps = turns @ stretched @ frames.swapaxes(-1, -2)
+    maps = turns @ (frames * stretch[..., None, :]) @ back
     return (
-        np.concatenate([girth * np.eye(3)[None], maps.reshape(-1, 3, 3)]),
-        np.concatenate([np.zeros((1, 3)), joints.reshape(-1, 3)]),
+        np.concatenate([girth * np.eye(3), maps.reshape(*hands, 15, 3, 3)], -3),
+        np.concatenate([np.zeros((*hands, 1, 3)), joints.reshape(*hands, 15, 3)], -2),
         turns,
     )
 
 
 def stacked(maps: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """[16 * 4, 3]: what the rows of Skeleton's blending matrices multiply."""
-    return np.concatenate([maps.swapaxes(-1, -2), joints[:, None]], 1).reshape(-1, 3)
+    """[..., 16 * 4, 3]: what the rows of Skeleton's blending matrices multiply."""
+    rows = np.concatenate([maps.swapaxes(-1, -2), joints[..., None, :]], -2)
+    return rows.reshape(*rows.shape[:-3], -1, 3)
 
 
 def local_rotations(flexion: np.ndarray, abduction: np.ndarray, twist: np.ndarray) -> np.ndarray:
-    """[15, 3, 3] of flexion [5, 3], and abduction and twist [5] of the first joints."""
-    local = about_x(-flexion.ravel())
-    local[::3] = about_y(abduction) @ local[::3] @ about_z(twist)
-    return local
+    """[..., 15, 3, 3] of flexion [..., 5, 3], and abduction and twist [..., 5] of the first
+    joints."""
+    local = about_x(-flexion)
+    local[..., 0, :, :] = about_y(abduction) @ local[..., 0, :, :] @ about_z(twist)
+    return local.reshape(*flexion.shape[:-2], 15, 3, 3)
 
 
 def about_x(angle: np.ndarray) -> np.ndarray:
@@ -192,12 +195,12 @@ def about_z(angle: np.ndarray) -> np.ndarray:
 
 
 def _about(angle: np.ndarray, first: int, second: int) -> np.ndarray:
-    """Rotations [N, 3, 3] that turn axis ``first`` towards axis ``second``."""
-    rotation = np.zeros((len(angle), 3, 3))
-    rotation[:, 3 - first - second, 3 - first - second] = 1
-    rotation[:, first, first] = rotation[:, second, second] = np.cos(angle)
-    rotation[:, second, first] = np.sin(angle)
-    rotation[:, first, second] = -rotation[:, second, first]
+    """Rotations [..., 3, 3] that turn axis ``first`` towards axis ``second``."""
+    rotation = np.zeros((*angle.shape, 3, 3))
+    rotation[..., 3 - first - second, 3 - first - second] = 1
+    rotation[..., first, first] = rotation[..., second, second] = np.cos(angle)
+    rotation[..., second, first] = np.sin(angle)
+    rotation[..., first, second] = -rotation[..., second, first]
     return rotation
 
 

@@ -58,7 +58,7 @@ def rows(sample: dict, engines: list[HandReconstructor]) -> list[tuple[float, np
         if any(hand is None or (hand.side is Side.LEFT) != left for hand in same):
             continue
         close = Crop.around(box, WINDOW_SCALE, WINDOW_PX).cut(image)
-        both = [mesh for hand in same for mesh in (hand, posed(hand, camera, load_template()))]
+        both = [mesh for hand in same for mesh in (hand, *posed([hand], camera, load_template()))]
         parts = [close] + [drawn(close, hand, camera, window(camera, box)) for hand in both]
         out.append((float((box[2:] - box[:2]).max()), np.hstack(parts)))
     return out

@@ -40,6 +40,11 @@ def crumpled(hand: Hand, seed: int = 0) -> Hand:
     )
 
 
+def posed_alone(hand: Hand, template=TEMPLATE) -> Hand:
+    (found,) = posed([hand], CAMERA, template)
+    return found
+
+
 def image_errors(hand: Hand, truth: Hand) -> np.ndarray:
     """[21], pixels."""
     marked = project(TEMPLATE.landmarks @ hand.vertices, CAMERA)
@@ -49,7 +54,7 @@ def image_errors(hand: Hand, truth: Hand) -> np.ndarray:
 @pytest.mark.parametrize("side", list(Side))
 def test_a_perfect_hand_hardly_changes(side):
     truth = victory(side)
-    fitted = posed(truth, CAMERA, TEMPLATE)
+    fitted = posed_alone(truth)
     # The prior pulls towards a hand at ease, by what two steps leave of some hundredths of the
     # distance: a joint flexed by 90 degrees comes out 2 short, 1.4 mm at 40 mm of finger.
     assert np.linalg.norm(fitted.vertices - truth.vertices, axis=1).mean() < 1.5e-3
@@ -60,7 +65,7 @@ def test_a_perfect_hand_hardly_changes(side):
 def test_a_crumpled_mesh_becomes_a_hand_again(seed):
     truth = victory()
     seen = crumpled(truth, seed)
-    fitted = posed(seen, CAMERA, TEMPLATE)
+    fitted = posed_alone(seen)
     before = procrustes_errors(seen.vertices, truth.vertices).mean()
     after = procrustes_errors(fitted.vertices, truth.vertices).mean()
     assert after < before / 3
@@ -77,7 +82,7 @@ def test_its_distance_is_whoever_placed_the_mesh_and_its_size_follows():
     truth = victory()
     # A mesh a quarter nearer, as large as it then must be to look the same.
     nearer = replace(truth, vertices=truth.vertices * 0.75, keypoints3d=truth.keypoints3d * 0.75)
-    fitted = posed(nearer, CAMERA, TEMPLATE)
+    fitted = posed_alone(nearer)
     assert fitted.keypoints3d[:, 2].mean() == pytest.approx(
         nearer.keypoints3d[:, 2].mean(), rel=2e-3
     )
@@ -88,7 +93,7 @@ def test_its_distance_is_whoever_placed_the_mesh_and_its_size_follows():
 
 
 def test_left_and_right_are_mirror_images():
-    right, left = (posed(crumpled(victory(side)), CAMERA, TEMPLATE) for side in Side)
+    right, left = (posed_alone(crumpled(victory(side))) for side in Side)
     assert {right.side, left.side} == set(Side)
     mirrored = crumpled(victory(Side.RIGHT))
     flip = np.array([-1, 1, 1], np.float32)
@@ -104,8 +109,8 @@ def test_left_and_right_are_mirror_images():
         keypoints2d=pixels,
         box=box,
     )
-    a = posed(mirrored, CAMERA, TEMPLATE)
-    b = posed(image, CAMERA, TEMPLATE)
+    a = posed_alone(mirrored)
+    b = posed_alone(image)
     # float32 of metres through sums of some hundred terms.
     np.testing.assert_allclose(b.vertices, a.vertices * flip, atol=2e-6)
 
@@ -116,7 +121,7 @@ def test_hidden_fingers_stay_within_what_fingers_do():
     seen = crumpled(truth)
     wrong = seen.keypoints2d.copy()
     wrong[5:9] += (150, 120)
-    fitted = posed(replace(seen, keypoints2d=wrong), CAMERA, TEMPLATE)
+    fitted = posed_alone(replace(seen, keypoints2d=wrong))
     others = np.delete(np.arange(21), np.r_[5:9])
     assert np.isfinite(fitted.vertices).all()
     assert image_errors(fitted, truth)[others].mean() < 12
@@ -125,12 +130,30 @@ def test_hidden_fingers_stay_within_what_fingers_do():
 def test_what_has_no_pose_stays_as_it_is():
     hand = victory()
     point = replace(hand, vertices=hand.vertices * 0 + 0.5, keypoints3d=hand.keypoints3d * 0 + 0.5)
-    assert posed(point, CAMERA, TEMPLATE) is point
+    assert posed_alone(point) is point
     # 2D joints that no ray leads to.
     nowhere = replace(hand, keypoints2d=np.full((21, 2), np.nan, np.float32))
-    assert posed(nowhere, CAMERA, TEMPLATE) is nowhere
+    assert posed_alone(nowhere) is nowhere
     # MANO's joints have no anatomical axes.
     plain = replace(
         TEMPLATE, name="mano", joint_frames=np.tile(np.eye(3, dtype=np.float32), (16, 1, 1))
     )
-    assert posed(hand, CAMERA, plain) is hand
+    assert posed_alone(hand, plain) is hand
+
+
+def test_hands_of_an_image_are_posed_at_once_as_each_alone():
+    hands = [crumpled(victory(side), seed) for seed, side in enumerate((*Side, Side.LEFT))]
+    assert posed([], CAMERA, TEMPLATE) == []
+    together = posed(hands, CAMERA, TEMPLATE)
+    for found, hand in zip(together, hands, strict=True):
+        alone = posed_alone(hand)
+        assert found.side is alone.side and found.score == hand.score
+        # float32 of metres; sums in another order before.
+        np.testing.assert_allclose(found.vertices, alone.vertices, atol=1e-7)
+        np.testing.assert_allclose(found.wrist.rotation, alone.wrist.rotation, atol=1e-6)
+    # One that has no pose does not keep the others from theirs.
+    nowhere = replace(hands[1], keypoints2d=np.full((21, 2), np.nan, np.float32))
+    first, same, last = posed([hands[0], nowhere, hands[2]], CAMERA, TEMPLATE)
+    assert same is nowhere
+    np.testing.assert_allclose(first.vertices, together[0].vertices, atol=1e-7)
+    np.testing.assert_allclose(last.vertices, together[2].vertices, atol=1e-7)

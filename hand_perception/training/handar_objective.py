@@ -119,7 +119,10 @@ class HandARObjective(CropObjective):
     def truth(self, batch: CropBatch) -> Truth:
         """Where labelled joints and meshes lie in the crop, and the picture of their parts."""
         joints3d, vertices = batch.joints3d / UNIT, batch.vertices / UNIT
-        camera, root = fit_camera(batch.joints2d, joints3d, batch.known)
+        # Labelled where joints are marked, as far as a mesh tells where that is.
+        meshed = (batch.weight_mesh > 0)[:, None, None]
+        marked = torch.where(meshed, self.landmarks @ vertices, joints3d)
+        camera, root = fit_camera(batch.joints2d, marked, batch.known)
         placed = camera.to_image(vertices + root[:, None])
         picture = self.painter(placed[PAINTED], self.config.crop_size // PICTURE)
         return Truth(torch.cat([batch.joints2d, joints3d[..., 2:]], -1), placed, picture)
@@ -129,7 +132,9 @@ class HandARObjective(CropObjective):
     ) -> dict[str, Tensor]:
         w, losses = self.weights, {}
         if stage.joints is not None:
-            losses["joints"] = w.joints * self._joint_error(stage.joints, truth, batch)
+            losses["joints"] = w.joints * self._joint_error(
+                stage.joints[..., :2], stage.joints[..., 2], truth, batch
+            )
         if stage.mask is not None:
             # Crops without a hand teach that there is none of it.
             present = batch.present[PAINTED]
@@ -139,12 +144,14 @@ class HandARObjective(CropObjective):
             losses["segmentation"] = w.segmentation * mean(error.mean((1, 2)), told)
         return losses
 
-    def _joint_error(self, mesh: Tensor, truth: Truth, batch: CropBatch) -> Tensor:
-        """L1 of a mesh's joints in the image; depth counts where 3D is labelled."""
-        apart = (self.landmarks @ mesh[..., :2] - truth.joints[..., :2]).abs()
+    def _joint_error(
+        self, places: Tensor, depths: Tensor, truth: Truth, batch: CropBatch
+    ) -> Tensor:
+        """L1 of joints in the image, at places [B, 21, 2] and depths [B, 21]; depth counts where 3D
+        is labelled."""
+        apart = (places - truth.joints[..., :2]).abs()
         flat = known_mean(CROP_SIDE * apart.mean(-1), batch.known)
-        deep = (self.regressor @ mesh[..., 2:] - truth.joints[..., 2:]).abs()
-        depth = known_mean(deep[..., 0], batch.known)
+        depth = known_mean((depths - truth.joints[..., 2]).abs(), batch.known)
         return mean(flat, batch.weight2d) + 0.5 * mean(depth, batch.weight3d)
 
     def _mesh_losses(self, out: HandAROutput, truth: Truth, batch: CropBatch) -> dict[str, Tensor]:
@@ -158,7 +165,8 @@ class HandARObjective(CropObjective):
         for name, mesh in meshes.items():
             weight = getattr(w, name)
             vertices = mean(point_l1(mesh * scale, truth.vertices * scale), labelled)
-            joints = self._joint_error(mesh, truth, batch)
+            places, depths = self.landmarks @ mesh[..., :2], self.regressor @ mesh[..., 2:]
+            joints = self._joint_error(places, depths[..., 0], truth, batch)
             losses[name] = weight * (vertices + joints)
         space = [out.vertices]
         if "final" in meshes:

@@ -77,9 +77,10 @@ def test_the_image_is_seen_where_the_labels_say():
     seen = torch.stack(seen)
     target = torch.tensor([float(x), float(y)])
     expected = batch.to_crop[..., :2] @ target + batch.to_crop[..., 2]
-    # The square's middle is known to about a pixel of the image.
+    # The square's middle is known to about a pixel of the image, and its median to half of one of
+    # the crop, along both axes.
     pixel = torch.linalg.det(batch.to_crop[..., :2]).abs().sqrt()
-    assert ((seen - expected).norm(dim=1) < pixel).all()
+    assert ((seen - expected).norm(dim=1) < pixel + 0.5**0.5 / 128).all()
 
 
 def test_two_views_agree_as_the_consistency_loss_compares_them():

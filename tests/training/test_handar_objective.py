@@ -63,7 +63,7 @@ def test_labels_lie_where_the_crop_shows_them():
     made = objective()
     batch = batch_of(made, stage("mesh"))
     truth = made.truth(batch)
-    joints = made.regressor @ truth.vertices
+    joints = made.landmarks @ truth.vertices
     # A joint is a mean of vertices some 10 mm around it; the crop's camera is fitted, its image a
     # shifted and turned cut: a hundredth of the crop.
     assert (joints[..., :2] - batch.joints2d).abs().max() < 0.01

@@ -16,7 +16,7 @@ from models.tiny import TINY
 from hand_perception import predict as predict_command
 from hand_perception.data import command as pack_command
 from hand_perception.data.mano import load_mano
-from hand_perception.errors import DataError
+from hand_perception.errors import DataError, ModelError
 from hand_perception.evaluation import command as evaluate_command
 from hand_perception.export import command as export_command
 from hand_perception.hands import Camera
@@ -74,7 +74,10 @@ def test_manos_mesh_from_training_to_the_table(world, capsys):
     # 8 + 3 samples in fours: three steps a stage. Again: everything is done already.
     assert train(world, "mano", "--mano", world / "MANO_RIGHT.pkl") == 0
     model = world / "model"
-    assert run(export_command, world / "run" / "mesh.safetensors", "--output", model) == 0
+    exported = (export_command, world / "run" / "mesh.safetensors", "--output", model)
+    with pytest.raises(ModelError, match="reads no crops: leave --looks out"):
+        run(*exported, "--looks", 2)
+    assert run(*exported) == 0
     reconstructor = HandReconstructor.from_pretrained(model, threads=1)
     assert reconstructor.topology.name == "mano"
     image = mini.cv2.imread(str(world / "freihand" / "evaluation" / "rgb" / "00000000.jpg"))
