@@ -235,45 +235,40 @@ class Counted(Immediate):
         return [Reconstruction([], {"detector": 1.0 + k}) for k in range(len(views))]
 
 
-def test_waiting_cameras_are_read_in_one_go_as_many_as_the_network_takes():
-    gate, network, sink = Gate(), Counted(), Sink()
-    worker = Worker(at_once=3, together=network.together)
+def read_while_busy(network: Counted, at_once: int, frames: list[Frame]):
+    """A camera for each frame, submitted while the worker is at another one's; what came of them."""
+    gate, sink = Gate(), Sink()
+    worker = Worker(at_once=at_once, together=network.together)
     first = worker.stream(gate, sink.deliver, sink.fail)
-    cameras = [worker.stream(network, sink.deliver, sink.fail) for _ in range(4)]
+    cameras = [worker.stream(network, sink.deliver, sink.fail) for _ in frames]
     first.submit(frame(1))
     assert gate.entered.acquire(timeout=PATIENCE)
-    for k, camera in enumerate(cameras):
-        camera.submit(frame(10 + k))
+    for camera, waiting in zip(cameras, frames, strict=True):
+        camera.submit(waiting)
     gate.open.release()
     worker.drain()
     worker.stop()
-    # Three of the four at once; the one that is left alone needs no company.
+    return sink, [camera.statistics() for camera in cameras]
+
+
+def test_waiting_cameras_are_read_in_one_go_as_many_as_the_network_takes():
+    network = Counted()
+    sink, statistics = read_while_busy(network, 3, [frame(10 + k) for k in range(4)])
+    # Three of the four at once; the one that is left needs no company.
     assert (network.counts, network.alone) == ([3], 1)
     assert sorted(sink.stamps) == [1, 10, 11, 12, 13] and not sink.errors
-    stages = [camera.statistics().stage_ms.get("detector") for camera in cameras]
-    assert stages == [1.0, 2.0, 3.0, None]
+    assert [s.stage_ms.get("detector") for s in statistics] == [1.0, 2.0, 3.0, None]
 
 
 def test_the_bad_frame_of_one_camera_spares_those_read_with_it():
     def truncated():
         raise ImageError("cut short")
 
-    gate, network, sink = Gate(), Counted(), Sink()
-    worker = Worker(at_once=4, together=network.together)
-    first = worker.stream(gate, sink.deliver, sink.fail)
-    cameras = [worker.stream(network, sink.deliver, sink.fail) for _ in range(4)]
-    first.submit(frame(1))
-    assert gate.entered.acquire(timeout=PATIENCE)
-    bright = Picture(IMAGE + 200, CAMERA)
-    for stamp, camera in enumerate(cameras, 10):
-        decode = {11: truncated, 12: lambda: bright}.get(stamp, lambda: Picture(IMAGE, CAMERA))
-        camera.submit(frame(stamp, decode))
-    gate.open.release()
-    worker.drain()
-    worker.stop()
+    network, bright = Counted(), Picture(IMAGE + 200, CAMERA)
+    frames = [frame(10), frame(11, truncated), frame(12, lambda: bright), frame(13)]
+    sink, statistics = read_while_busy(network, 4, frames)
     # What cannot be decoded is left out; what then fails together is told apart one by one.
     assert (network.counts, network.alone) == ([3], 3)
     assert sorted(sink.stamps) == [1, 10, 13]
     assert sorted(map(str, sink.errors)) == ["cut short", "too bright"]
-    assert [camera.statistics().failed for camera in cameras] == [0, 1, 1, 0]
-    assert [camera.statistics().processed for camera in cameras] == [1, 0, 0, 1]
+    assert [(s.failed, s.processed) for s in statistics] == [(0, 1), (1, 0), (1, 0), (0, 1)]
