@@ -236,7 +236,7 @@ class Counted(Immediate):
 
 
 def read_while_busy(network: Counted, at_once: int, frames: list[Frame]):
-    """A camera for each frame, submitted while the worker is at another one's; what came of them."""
+    """A camera for each frame, submitted while the worker is at another; what came of them."""
     gate, sink = Gate(), Sink()
     worker = Worker(at_once=at_once, together=network.together)
     first = worker.stream(gate, sink.deliver, sink.fail)
