@@ -41,10 +41,11 @@ from hand_perception.runtime.select import (
 )
 from hand_perception.runtime.tensorrt_device import Device
 from hand_perception.runtime.tensorrt_engines import Engines, expected_identity
-from hand_perception.runtime.tensorrt_library import load_tensorrt
+from hand_perception.runtime.tensorrt_library import load_plugins, load_tensorrt
 
 GRAPHS = ("detector", "decoder")
 PRECISIONS = ("fp16", "fp32")
+ATTENTIONS = ("gather", "plugin")
 # Stored inputs: frames of the shipped clip, whose hands the shipped engines find.
 CHECK_FRAMES = 12
 CHECK_CLIP = MODELS.parent / "demo" / "clip.mp4"
@@ -69,6 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level", type=int, choices=range(6), default=usual.level, help="effort (%(default)s)"
     )
+    parser.add_argument(
+        "--attention",
+        choices=ATTENTIONS,
+        default=usual.attention,
+        help="deformable attention in plain operators, or by TensorRT's plugin (%(default)s)",
+    )
     parser.add_argument("--output", type=Path, help="folder of the engines (the user's cache)")
     parser.add_argument("--force", action="store_true", help="build even what is up to date")
 
@@ -77,7 +84,9 @@ def run(args: argparse.Namespace) -> int:
     folder = ModelFolder.open(args.model)
     # A quantised graph says itself where it is int8; the rest becomes float16.
     precision = "int8" if folder.card.get("precision") == "int8" else args.precision
-    settings = BuildSettings(precision, args.max_hands, args.cameras, args.workspace, args.level)
+    settings = BuildSettings(
+        precision, args.max_hands, args.cameras, args.workspace, args.level, args.attention
+    )
     where = args.output or engine_folder(folder)
     built = build(folder, settings, where, args.force)
     print(f"{where}: {built}")
@@ -100,15 +109,17 @@ def build(folder: ModelFolder, settings: BuildSettings, where: Path, force: bool
         graph: replace(
             expected_identity(folder, graph, device, trt, settings.precision),
             shapes=profile(folder, graph, settings),
+            attention=settings.attention,
         )
         for graph in (*GRAPHS, "frame")
     }
     if not force and _up_to_date(where, wanted, folder):
         return "up to date"
     where.mkdir(parents=True, exist_ok=True)
+    plugin = load_plugins(trt) if settings.attention == "plugin" else ""
     plans = {"frame": compile_kernels(device.compute_capability)}
     for graph in GRAPHS:
-        model = typed_graph(folder, graph, settings.precision, settings.cameras)
+        model = typed_graph(folder, graph, settings.precision, settings.cameras, plugin)
         onnx_bytes = model.SerializeToString()
         with device.active():
             plans[graph] = build_plan(
@@ -154,6 +165,7 @@ def _up_to_date(where: Path, wanted: dict[str, EngineIdentity], folder: ModelFol
         except ModelError as error:
             print(f"{error}", file=sys.stderr)
             return False
-        if (found.precision, found.shapes) != (identity.precision, identity.shapes):
+        chosen = ("precision", "shapes", "attention")
+        if any(getattr(found, name) != getattr(identity, name) for name in chosen):
             return False
     return True

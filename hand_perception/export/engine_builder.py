@@ -18,6 +18,7 @@ import onnx
 from tqdm import tqdm
 
 from hand_perception.errors import ModelError
+from hand_perception.export.attention_plugin import with_plugin
 from hand_perception.export.precision import folded, half_precision
 from hand_perception.postprocess import MAX_HANDS
 from hand_perception.runtime.backend import ModelFolder
@@ -32,24 +33,29 @@ USUAL_HANDS = 2
 @dataclass(frozen=True)
 class BuildSettings:
     """max_hands: the most that the decoder takes at once. cameras: images that the detector takes
-    at once. workspace_mib: device memory that a
-    layer may use while it runs. level: TensorRT's builder optimisation level, 0 to 5."""
+    at once. workspace_mib: device memory that a layer may use while it runs. level: TensorRT's
+    builder optimisation level, 0 to 5. attention: deformable attention in plain operators
+    ("gather"), or by TensorRT's "plugin"."""
 
     precision: str = "fp16"
     max_hands: int = MAX_HANDS
     cameras: int = 1
     workspace_mib: int = 2048
     level: int = 3
+    attention: str = "gather"
 
 
 def typed_graph(
-    folder: ModelFolder, graph: str, precision: str, cameras: int = 1
+    folder: ModelFolder, graph: str, precision: str, cameras: int = 1, plugin: str = ""
 ) -> onnx.ModelProto:
     """The graph as the engine computes it; between two float16 engines the maps are float16.
 
-    Raises ModelError for int8 that TensorRT does not take.
+    plugin: version of TensorRT's own deformable attention, none for ours. Raises ModelError for
+    int8 that TensorRT does not take.
     """
     model = folded(folder.path / f"{graph}.onnx", {IMAGES: 1} if cameras == 1 else {})
+    if plugin:
+        model = with_plugin(model, plugin)
     if precision == "int8" and not folder.card.get("symmetric"):
         raise ModelError(
             f"{folder.name} was quantised for a CPU: run `hand-perception quantise --symmetric`"

@@ -18,6 +18,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from hand_perception.errors import ModelError
+from hand_perception.export.attention_plugin import LOCATIONS, PLUGIN
 
 _PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 # Their output is a choice, a sum or a rearrangement of their inputs.
@@ -100,6 +101,8 @@ class _Halving:
         for node in self._graph.node:
             if node.op_type in ("Floor", "Ceil", "Round", "TopK", "ArgMax"):
                 waiting.extend(node.input[:1])
+            if node.op_type == PLUGIN:
+                waiting.append(node.input[LOCATIONS])
             if node.op_type == "Cast" and self._types.get(node.output[0]) in _INTEGERS:
                 waiting.extend(node.input)
         seen: set[int] = set()

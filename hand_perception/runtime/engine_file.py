@@ -33,7 +33,8 @@ _MUST_MATCH = {
 class EngineIdentity:
     """graph: detector, decoder or frame (the kernels, no engine of TensorRT's; tensorrt is "").
     source_sha256: of the ONNX or CUDA file it was made from. shapes: by input, smallest, usual and
-    largest. agreement: what `export.agreement` measured after the build, empty before.
+    largest. agreement: what `export.agreement` measured after the build, empty before. attention:
+    "plugin" where TensorRT's plugins must be loaded first.
     """
 
     model: str
@@ -45,6 +46,7 @@ class EngineIdentity:
     compute_capability: str
     shapes: dict[str, list[list[int]]] = field(default_factory=dict)
     agreement: dict[str, float] = field(default_factory=dict)
+    attention: str = "gather"
 
     def differences(self, expected: EngineIdentity) -> list[str]:
         """How it differs from what this machine needs; nothing when it may run."""

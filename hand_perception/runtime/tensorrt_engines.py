@@ -18,7 +18,7 @@ from hand_perception.runtime.engine_file import (
 )
 from hand_perception.runtime.tensorrt_device import Device
 from hand_perception.runtime.tensorrt_frame import KERNELS
-from hand_perception.runtime.tensorrt_library import Engine, load_tensorrt
+from hand_perception.runtime.tensorrt_library import Engine, load_plugins, load_tensorrt
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Engines:
             identities[graph], plans[graph] = load_engine(
                 where / f"{graph}{SUFFIX}", wanted, command
             )
+        if any(identity.attention == "plugin" for identity in identities.values()):
+            load_plugins(trt)
         found = identities["decoder"]
         identity = (
             f"{folder.name}-{found.source_sha256[:8]} {found.precision} "

@@ -18,6 +18,8 @@ import numpy as np
 from hand_perception.errors import ModelError
 
 OLDEST, TOO_NEW = (10, 3), (12,)
+# The deformable-attention plugin's second version, with the interface that 11 asks for.
+PLUGIN_RENEWED = (10, 11)
 
 
 def load_tensorrt() -> ModuleType:
@@ -29,13 +31,27 @@ def load_tensorrt() -> ModuleType:
             f"TensorRT cannot be loaded ({error}): install NVIDIA's TensorRT 10.3 or later with "
             "its Python bindings; on a Jetson, JetPack 6.1 or later"
         ) from error
-    version = tuple(int(part) for part in tensorrt.__version__.split(".")[:2])
-    if not OLDEST <= version < TOO_NEW:
+    if not OLDEST <= _version(tensorrt) < TOO_NEW:
         raise ModelError(
             f"TensorRT {tensorrt.__version__} is installed, 10.3 to 11 are supported: "
             "install one of these"
         )
     return tensorrt
+
+
+def load_plugins(trt: ModuleType) -> str:
+    """Makes TensorRT's own plugins known, and says which version of its deformable attention this
+    one has. Raises ModelError where its library of plugins is missing."""
+    if not trt.init_libnvinfer_plugins(make_logger(trt), ""):
+        raise ModelError(
+            "TensorRT's plugins cannot be loaded: install libnvinfer_plugin of the same version or "
+            "build with --attention gather"
+        )
+    return "2" if _version(trt) >= PLUGIN_RENEWED else "1"
+
+
+def _version(trt: ModuleType) -> tuple[int, ...]:
+    return tuple(int(part) for part in trt.__version__.split(".")[:2])
 
 
 def make_logger(trt: ModuleType) -> Any:

@@ -18,6 +18,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import onnx
 import onnxruntime
+from runtime.plugin_stand_in import check_plugins, expanded, plugins_of
 
 from hand_perception.runtime import tensorrt_device
 from hand_perception.runtime.tensorrt_frame import ENCODINGS
@@ -47,6 +48,7 @@ class FakeGpu:
         self.launches = 0
         self.allocations = 0
         self.builds = 0
+        self.plugins, self.has_plugins = False, True
 
     def install(self, monkeypatch) -> None:
         driver = self.driver_module()
@@ -262,6 +264,17 @@ class FakeGpu:
 
     # -- TensorRT ---------------------------------------------------------------------------------
 
+    def load_plugins(self, logger, namespace: str) -> bool:
+        assert logger.started and namespace == ""
+        self.plugins = self.has_plugins
+        return self.plugins
+
+    def need_plugins(self, model: onnx.ModelProto) -> None:
+        if plugins_of(model):
+            assert self.plugins, "Plugin not found, are its name and version right?"
+            renewed = tuple(map(int, self.version.split(".")[:2])) >= (10, 11)
+            check_plugins(model, "2" if renewed else "1")
+
     def tensorrt_module(self) -> ModuleType:
         trt = ModuleType("tensorrt")
         trt.__version__ = self.version
@@ -276,7 +289,8 @@ class FakeGpu:
         trt.IProgressMonitor = _ProgressMonitor
         trt.nptype = lambda kind: {"FLOAT": np.float32, "HALF": np.float16}[kind]
         trt.Builder = lambda logger: _Builder(self, logger)
-        trt.OnnxParser = lambda network, logger: _Parser(network)
+        trt.OnnxParser = lambda network, logger: _Parser(self, network)
+        trt.init_libnvinfer_plugins = self.load_plugins
         trt.Runtime = lambda logger: _Runtime(self, logger)
         return trt
 
@@ -401,14 +415,15 @@ class _Profile:
 
 
 class _Parser:
-    def __init__(self, network) -> None:
-        self._network, self._errors = network, []
+    def __init__(self, gpu: FakeGpu, network) -> None:
+        self._gpu, self._network, self._errors = gpu, network, []
 
     def parse(self, model: bytes, path: str | None = None) -> bool:
         try:
             loaded = onnx.load_from_string(model)
             # Types of every operator's inputs, as a strongly typed network wants them.
             onnx.checker.check_model(loaded, full_check=True)
+            self._gpu.need_plugins(loaded)
         except Exception as error:
             reason = str(error)
             self._errors = [SimpleNamespace(desc=lambda: reason)]
@@ -434,6 +449,12 @@ class _Runtime:
         if not plan.startswith(_PLAN):
             return _refuse(self._logger, "magic tag does not match")
         header, _, model = plan[len(_PLAN) :].partition(b"\n")
+        loaded = onnx.load_from_string(model)
+        try:
+            self._gpu.need_plugins(loaded)
+        except AssertionError as error:
+            return _refuse(self._logger, str(error))
+        model = expanded(loaded).SerializeToString()
         header = json.loads(header)
         if header["version"] != self._gpu.version:
             return _refuse(self._logger, "the engine plan was made by another version")

@@ -323,3 +323,41 @@ def test_an_error_while_recording_ends_the_recording(gpu):
         with pytest.raises(FakeCudaError, match="capturing"):
             device.capture(lambda: device.memory(16))
         device.synchronize()
+
+
+# -- TensorRT's own deformable attention ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["10.3.0", "10.13.0", "11.4.0"])
+def test_the_plugin_finds_what_plain_operators_find(
+    kernels, folder, tmp_path, monkeypatch, version
+):
+    gpu = prepare(monkeypatch, FakeGpu(kernels, version))
+    settings = BuildSettings("fp32", 2, attention="plugin")
+    assert engine.build(folder, settings, tmp_path).startswith("built fp32")
+    assert engine.build(folder, settings, tmp_path) == "up to date"
+    plans = {graph: read_engine(tmp_path / f"{graph}.engine") for graph in engine.GRAPHS}
+    assert all(identity.attention == "plugin" for identity, _ in plans.values())
+    for _, plan in plans.values():
+        assert b"MultiscaleDeformableAttnPlugin_TRT" in plan
+    # Loaded before the engines are, also by a process that has not built them.
+    gpu.plugins = False
+    backend = select.open_tensorrt(folder, tmp_path)
+    found = agreement.compare(
+        OnnxRuntimeBackend(folder, 1), backend, [picture(s) for s in range(3)], folder.image_size
+    )
+    agreement.LIMITS["fp32"].check(found, "plugin")
+    # Another attention is another engine.
+    assert engine.build(folder, BuildSettings("fp32", 2), tmp_path).startswith("built fp32")
+    assert read_engine(tmp_path / "decoder.engine")[0].attention == "gather"
+
+
+def test_half_precision_keeps_the_plugin_s_coordinates(gpu, folder, tmp_path):
+    settings = BuildSettings("fp16", 2, attention="plugin")
+    assert engine.build(folder, settings, tmp_path).startswith("built fp16")
+
+
+def test_without_tensorrts_plugins_the_cure_is_named(gpu, folder, tmp_path):
+    gpu.has_plugins = False
+    with pytest.raises(ModelError, match="install libnvinfer_plugin .* --attention gather"):
+        engine.build(folder, BuildSettings("fp32", 2, attention="plugin"), tmp_path)

@@ -25,6 +25,7 @@ IN_BOTH = {
         "OnnxParser": "network, logger",
         "Runtime": "logger",
         "nptype": "trt_type",  # of the package's __init__.py
+        "init_libnvinfer_plugins": "logger, namespace",
         "__version__": "",
     },
     "ILogger": {"__init__": "", "log": "severity, msg", "ERROR": "", "INTERNAL_ERROR": ""},
