@@ -1,4 +1,4 @@
-"""TensorRT engines of this machine: build, check, time, for each precision.
+"""TensorRT engines of this machine: build, check, time, for each precision and attention.
 
     python -m benchmarks.gpu.tensorrt_engines --output tensorrt.json [--model handos_s]
 
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
 
 from benchmarks.latency import HANDS, gpu, measure, report
 from hand_perception.errors import HandPerceptionError
-from hand_perception.export.engine import PRECISIONS, build
+from hand_perception.export.engine import ATTENTIONS, PRECISIONS, build
 from hand_perception.export.engine_builder import BuildSettings
 from hand_perception.runtime.backend import ModelFolder
 from hand_perception.runtime.engine_file import engine_folder, read_engine
@@ -30,15 +31,17 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=200)
     args = parser.parse_args()
     folder, runs, refusals = ModelFolder.open(args.model), [], {}
-    for precision in PRECISIONS:
-        where = engine_folder(folder).with_name(f"{engine_folder(folder).name}-{precision}")
+    for precision, attention in product(PRECISIONS, ATTENTIONS):
+        name = f"{engine_folder(folder).name}-{precision}-{attention}"
+        where = engine_folder(folder).with_name(name)
         try:
-            build(folder, BuildSettings(precision), where)
+            build(folder, BuildSettings(precision, attention=attention), where)
             backend = open_tensorrt(folder, where)
         except HandPerceptionError as error:
-            refusals[f"tensorrt {precision}"] = str(error)
+            refusals[f"tensorrt {precision} {attention}"] = str(error)
             continue
         runs.append(measure(folder, backend, SIZES, HANDS, args.repeats))
+        runs[-1]["attention"] = attention
         runs[-1]["agreement"] = read_engine(where / "decoder.engine")[0].agreement
     for name in ("onnxruntime-cuda", "onnxruntime-tensorrt"):
         try:
