@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from benchmarks.latency import gpu, processor
-from hand_perception.errors import ModelError
+from hand_perception.errors import HandPerceptionError, ModelError
 from hand_perception.following import joint_box
 from hand_perception.reconstructor import HandReconstructor, View
 from hand_perception.runtime.backend import MODELS, ModelFolder
@@ -43,7 +43,10 @@ def main() -> None:
     folder = ModelFolder.open(args.model)
     rows = []
     for count in args.cameras:
-        reader = open_reader(folder, args.backend, args.threads, count)
+        try:
+            reader = open_reader(folder, args.backend, args.threads, count)
+        except HandPerceptionError as error:
+            raise SystemExit(f"{args.backend}, {count} cameras: {error}") from error
         rows.append(measure(reader, pictures(count), args.repeats))
         report(rows[-1])
     if args.output:
