@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from benchmarks.latency import gpu, processor
 from hand_perception.errors import HandPerceptionError, ModelError
+from hand_perception.export.engine import check_frames
 from hand_perception.following import joint_box
 from hand_perception.reconstructor import HandReconstructor, View
-from hand_perception.runtime.backend import MODELS, ModelFolder
+from hand_perception.runtime.backend import ModelFolder
 from hand_perception.runtime.onnxruntime_crops import OnnxRuntimeCropBackend
 from hand_perception.runtime.select import BACKENDS, open_backend
 
@@ -47,7 +47,7 @@ def main() -> None:
             reader = open_reader(folder, args.backend, args.threads, count)
         except HandPerceptionError as error:
             raise SystemExit(f"{args.backend}, {count} cameras: {error}") from error
-        rows.append(measure(reader, pictures(count), args.repeats))
+        rows.append(measure(reader, check_frames(count), args.repeats))
         report(rows[-1])
     if args.output:
         machine = {"machine": processor(), "gpu": gpu(), "model": reader.identity}
@@ -66,14 +66,6 @@ def open_reader(folder: ModelFolder, backend: str, threads: int, cameras: int) -
             f"--cameras {cameras}"
         )
     return HandReconstructor(folder, opened)
-
-
-def pictures(count: int) -> list[np.ndarray]:
-    """RGB frames of the shipped clip, a second apart."""
-    clip = cv2.VideoCapture(str(MODELS.parent / "demo" / "clip.mp4"))
-    period = max(int(clip.get(cv2.CAP_PROP_FPS)), 1)
-    frames = [clip.read()[1] for _ in range(1 + period * count)]
-    return [cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) for frame in frames[period::period]]
 
 
 def measure(reader: HandReconstructor, images: list[np.ndarray], repeats: int) -> dict:

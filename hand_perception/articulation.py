@@ -112,21 +112,12 @@ def articulate(hand: Hand, template: Template) -> Articulation:
     keypoints, vertices = _checked(hand, template)
     mirror = mirror_of(hand.side)
     keypoints = keypoints * mirror
-    orientation, fingers = closed_form(skeleton, vertices * mirror, keypoints)
+    orientation, pose = closed_form(skeleton, vertices * mirror, keypoints)
     wrist = keypoints[0] - orientation @ skeleton.wrist_offset
-    return articulation_of(skeleton, hand.side, orientation, wrist, fingers)
-
-
-def articulation_of(
-    skeleton: Skeleton, side: Side, orientation: np.ndarray, wrist: np.ndarray, pose: FingerPose
-) -> Articulation:
-    """Of a right hand with its palm turned by orientation [3, 3] and its wrist joint at [3], or of
-    the left hand that is its mirror image."""
-    mirror = mirror_of(side)
     rotations = np.concatenate([skeleton.to_wrist(orientation)[None], pose.local])
     abduction = (AWAY * pose.abduction)[:, None]
     return Articulation(
-        side,
+        hand.side,
         reflected(rotations, mirror),
         Pose(reflected(orientation, mirror), wrist * mirror),
         np.concatenate([pose.flexion[:, :1], abduction, pose.flexion[:, 1:]], axis=1).ravel(),

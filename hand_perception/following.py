@@ -83,6 +83,8 @@ class FollowingReconstructor:
 
     def _take(self, view: View, result: Reconstruction) -> bool:
         """Learns from what came of a view; false when a followed hand is lost: look again."""
+        if self.detect_every == 1:
+            return True  # whoever looks always follows nobody
         boxes = [joint_box(hand) for hand in result.hands]
         if view.boxes is None:
             self._age = 1

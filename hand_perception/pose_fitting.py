@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from hand_perception.articulation import FingerPose, closed_form, skinned
@@ -250,21 +251,12 @@ def _step(skeleton: Skeleton, state: _State, seen: _Seen) -> _State:
     place = state.place + step[:, _PLACE]
     place[:, 2] = np.maximum(place[:, 2], _NEAREST_M)
     return _State(
-        _rotations(step[:, _TURN]) @ state.orientation,
+        np.stack([cv2.Rodrigues(turn)[0] for turn in step[:, _TURN]]) @ state.orientation,
         place,
         np.clip(state.angles + turned, *_LIMITS),
         np.clip(state.size + step[:, _SIZE], -_MOST_LONGER, _MOST_LONGER),
         np.clip(state.fingers + step[:, _FINGERS], -_MOST_LONGER, _MOST_LONGER),
     )
-
-
-def _rotations(vectors: np.ndarray) -> np.ndarray:
-    """[H, 3, 3] of rotation vectors [H, 3] (Rodrigues)."""
-    angle = np.linalg.norm(vectors, axis=1)[:, None, None]
-    across = _cross(vectors[:, None], np.eye(3)).swapaxes(1, 2)
-    # sin(a) / a, and (1 - cos a) / a^2 = sin^2(a / 2) / (a / 2)^2 / 2: no division by zero.
-    sine, versine = np.sinc(angle / np.pi), np.sinc(angle / (2 * np.pi)) ** 2 / 2
-    return np.eye(3) + sine * across + versine * (across @ across)
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -264,6 +264,7 @@ class Worker:
             for work in taken:
                 work.age_ms = self._age_ms(work)
                 self._try(work, self._decode)
+                work.decode_ms = 1e3 * work.busy_s
             self._reconstruct([work for work in taken if not work.failed])
             for work in taken:
                 self._try(work, self._finish)
@@ -285,9 +286,7 @@ class Worker:
         work.busy_s += time.perf_counter() - begin
 
     def _decode(self, work: _Work) -> None:
-        begin = time.perf_counter()
         work.picture = work.frame.decode()
-        work.stage_ms["decode"] = 1e3 * (time.perf_counter() - begin)
 
     def _reconstruct(self, several: list[_Work]) -> None:
         """In one go; where that fails one by one, to know whose error it is."""
@@ -330,7 +329,7 @@ class Worker:
         stream.deliver(frame, picture, replace(result, hands=hands))
         end = time.perf_counter()
         stage_ms = {
-            **work.stage_ms,
+            "decode": work.decode_ms,
             **result.stage_ms,
             "refine": 1e3 * (tracking - refining),
             "tracking": 1e3 * (tracked - tracking),
@@ -356,4 +355,4 @@ class _Work:
     result: Reconstruction | None = None
     failed: bool = False
     busy_s: float = 0.0
-    stage_ms: dict[str, float] = field(default_factory=dict)
+    decode_ms: float = 0.0

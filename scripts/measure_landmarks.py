@@ -18,7 +18,8 @@ import torch
 
 from hand_perception.data import mesh_fitting
 from hand_perception.data.photograph_labels import read_photographs
-from hand_perception.hands import KEYPOINT_NAMES, MIDDLE_MCP, Side
+from hand_perception.data.photographs import fit_labelled
+from hand_perception.hands import KEYPOINT_NAMES, MIDDLE_MCP
 from hand_perception.template import load_template
 
 FREE = [k for k in mesh_fitting.PALM if k != MIDDLE_MCP]
@@ -49,15 +50,10 @@ def main() -> None:
     hands = [h for p in photographs for h in p.hands if h.world is not None and h.side is not None]
     order = np.random.default_rng(0).permutation(len(hands))[: args.hands]
     hands = [hands[k] for k in order]
-    labels = (
-        np.array([h.keypoints2d for h in hands]),
-        np.array([h.world for h in hands]),
-        np.array([h.side is Side.LEFT for h in hands]),
-    )
     template = replace(load_template(), landmarks=None)
-    plain = mesh_fitting.fit_meshes(template, *labels)
+    plain = fit_labelled(template, hands)
     mesh_fitting._PosableHand = SharedOffsets
-    shared = mesh_fitting.fit_meshes(template, *labels)
+    shared = fit_labelled(template, hands)
     for name, fit in (("without", plain), ("with", shared)):
         print(f"{name} offsets: {100 * np.median(fit.residual):.2f} % of the box (median hand)")
     for keypoint, offset in zip(FREE, SharedOffsets.last.offsets.detach().numpy(), strict=True):

@@ -121,7 +121,7 @@ def _cached_fits(photographs: list[LabelledPhotograph], template: Template, cach
     able = [k for k, hand in enumerate(hands) if hand.world is not None and hand.side is not None]
     for start in tqdm(range(0, len(able), FITTED_AT_ONCE), "fit meshes"):
         chunk = able[start : start + FITTED_AT_ONCE]
-        part = _fit(template, [hands[k] for k in chunk])
+        part = fit_labelled(template, [hands[k] for k in chunk])
         for name in ("vertices", "joints", "residual"):
             getattr(fits, name)[chunk] = getattr(part, name)
     cache.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,8 @@ def _cached_fits(photographs: list[LabelledPhotograph], template: Template, cach
     return fits
 
 
-def _fit(template: Template, hands: list[LabelledHand]) -> MeshFit:
+def fit_labelled(template: Template, hands: list[LabelledHand]) -> MeshFit:
+    """Of hands whose side and 3D joints are labelled."""
     joints2d = np.array([hand.keypoints2d for hand in hands])
     world = np.array([hand.world for hand in hands])
     return fit_meshes(template, joints2d, world, np.array([h.side is Side.LEFT for h in hands]))

@@ -42,13 +42,12 @@ def with_plugin(model: onnx.ModelProto, version: str) -> onnx.ModelProto:
 
     version: "1", or "2" from TensorRT 10.11 on.
     """
-    found = _Finder(model).look_ups()
+    by_output = {found.product.output[0]: found for found in _Finder(model).look_ups()}
     out = onnx.ModelProto()
     out.CopyFrom(model)
-    if not found:
+    if not by_output:
         return out
     graph, nodes = out.graph, []
-    by_output = {look_up.product.output[0]: look_up for look_up in found}
     for node in model.graph.node:
         look_up = by_output.get(node.output[0])
         if look_up is None:
@@ -58,7 +57,7 @@ def with_plugin(model: onnx.ModelProto, version: str) -> onnx.ModelProto:
         graph.initializer.extend(constants)
         nodes.extend(own)
         # What no inference knows about an operator of others.
-        name = f"{look_up.product.name}/plugin"
+        name = next(new.output[0] for new in own if new.op_type == PLUGIN)
         graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     out.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     _keep_what_is_used(graph, nodes)

@@ -81,20 +81,18 @@ def profile(folder: ModelFolder, graph: str, settings: BuildSettings) -> dict[st
     if graph == "frame":
         return {}
     most, cameras = settings.max_hands, settings.cameras
-    counts = {"hands": (1, min(USUAL_HANDS, most), most), IMAGES: (1, cameras, cameras)}
-    if cameras == 1:
-        del counts[IMAGES]  # folded away
+    counts = {"hands": (1, min(USUAL_HANDS, most), most)}
+    if cameras > 1:  # one is folded away
+        counts[IMAGES] = (1, cameras, cameras)
     model = onnx.load(folder.path / f"{graph}.onnx", load_external_data=False)
-    shapes, varying = {}, set()
+    shapes = {}
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
-        varying |= (own := {d.dim_param for d in dims} & set(counts))
-        if own:
-            shapes[value.name] = [
-                [counts[d.dim_param][k] if d.dim_param in own else d.dim_value for d in dims]
-                for k in range(3)
-            ]
-    if graph == "detector" and cameras > 1 and IMAGES not in varying:
+        if any(d.dim_param in counts for d in dims):
+            lengths = [counts.get(d.dim_param, (d.dim_value,) * 3) for d in dims]
+            shapes[value.name] = [list(shape) for shape in zip(*lengths, strict=True)]
+    # The detector follows nothing but the number of images.
+    if graph == "detector" and cameras > 1 and not shapes:
         raise ModelError(
             f"{folder.name} reads one image at once: build it without --cameras, or export a "
             "network that reads crops again"

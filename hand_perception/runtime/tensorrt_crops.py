@@ -48,10 +48,9 @@ class TensorRTCropBackend(CropBackend):
         with self._device.active():
             boxes, scores = self._detector(prepared)
         canvas = (self._cutting.canvas,) * 2
-        fits = [Letterbox.fit(raw.width, raw.height, canvas) for raw in prepared]
         return [
-            Detected(boxes[k], scores[k], (raw.rgb(), fit))
-            for k, (raw, fit) in enumerate(zip(prepared, fits, strict=True))
+            Detected(*found, (raw.rgb(), Letterbox.fit(raw.width, raw.height, canvas)))
+            for raw, *found in zip(prepared, boxes, scores, strict=True)
         ]
 
     def read(self, crops: list[np.ndarray]) -> dict[str, np.ndarray]:

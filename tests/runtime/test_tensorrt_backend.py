@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 from runtime.fake_gpu import FakeCudaError, FakeGpu
-from runtime.host_kernels import host_kernels
 from runtime.tiny_folder import export_tiny, picture, prepare
 
 from hand_perception import cli
@@ -37,11 +36,6 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
-    return host_kernels(tmp_path_factory.mktemp("kernels"))
-
-
-@pytest.fixture(scope="module")
 def built(folder, kernels, tmp_path_factory):
     """Engines by precision, each built once."""
     folders = {}
@@ -52,11 +46,6 @@ def built(folder, kernels, tmp_path_factory):
             engine.build(folder, BuildSettings(precision, MAX_HANDS), where)
             folders[precision] = where
     return folders
-
-
-@pytest.fixture
-def gpu(kernels, monkeypatch):
-    return prepare(monkeypatch, FakeGpu(kernels))
 
 
 # -- the runtime ----------------------------------------------------------------------------------

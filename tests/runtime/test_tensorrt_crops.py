@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from open_hand import CAMERA
 from runtime.fake_gpu import FakeGpu
-from runtime.host_kernels import host_kernels
 from runtime.tiny_folder import export_tiny_crops, picture, prepare
 
 from hand_perception import cli
@@ -34,16 +33,6 @@ BOXES = np.array([[5.0, 4, 30, 40], [20, 10, 60, 44], [-8, -5, 12, 20], [30, 2, 
 @pytest.fixture(scope="module", params=["mobrecon", "handar"])
 def folder(request, tmp_path_factory):
     return export_tiny_crops(tmp_path_factory.mktemp(request.param), request.param)
-
-
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
-    return host_kernels(tmp_path_factory.mktemp("kernels"))
-
-
-@pytest.fixture
-def gpu(kernels, monkeypatch):
-    return prepare(monkeypatch, FakeGpu(kernels))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from runtime.host_kernels import host_kernels
 
 from hand_perception.errors import ImageError
 from hand_perception.export.engine import check_frames
@@ -28,11 +27,6 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.26, 0.27)
 # or a differently ordered sum: they part where the mean lies at a half, and then by one.
 LEVEL = 1 / (255 * min(STD))
 ROUNDING = 4 * 2.0**-23
-
-
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
-    return host_kernels(tmp_path_factory.mktemp("kernels"))
 
 
 def on_the_kernel(kernels, image: RawImage, canvas: int) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from runtime.fake_gpu import FakeGpu
-from runtime.host_kernels import host_kernels
 from runtime.tiny_folder import export_tiny, export_tiny_crops, picture, prepare
 
 from hand_perception.errors import ModelError
@@ -30,11 +29,6 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
-    return host_kernels(tmp_path_factory.mktemp("kernels"))
-
-
-@pytest.fixture(scope="module")
 def engines(folder, kernels, tmp_path_factory):
     where = tmp_path_factory.mktemp("engines")
     with pytest.MonkeyPatch.context() as patch:
@@ -42,11 +36,6 @@ def engines(folder, kernels, tmp_path_factory):
         # Two pictures to check with: one alone, then one in a group.
         engine.build(folder, BuildSettings("fp32", MAX_HANDS, CAMERAS), where)
     return where
-
-
-@pytest.fixture
-def gpu(kernels, monkeypatch):
-    return prepare(monkeypatch, FakeGpu(kernels))
 
 
 @pytest.fixture(params=["onnxruntime", "tensorrt"])

@@ -107,7 +107,7 @@ class HandAR(nn.Module):
             camera = self._camera(deep)
             space = camera.to_space(final)
             joints2d = camera.to_image(self.landmarks @ space)[..., :2]
-            vertices = space - (self.regressor[MIDDLE_MCP] @ space)[:, None]
+            vertices = self._about_root(space)
         return HandAROutput(joints2d, vertices, side, presence, mesh.rough, final, camera, stage)
 
     def look(self, crops: Tensor) -> JointStageOutput:
@@ -121,7 +121,9 @@ class HandAR(nn.Module):
 
     def to_root(self, points: Tensor, camera: CropCamera) -> Tensor:
         """A mesh in the image [B, V, 3] -> in UNIT about its middle MCP."""
-        space = camera.to_space(points)
+        return self._about_root(camera.to_space(points))
+
+    def _about_root(self, space: Tensor) -> Tensor:
         return space - (self.regressor[MIDDLE_MCP] @ space)[:, None]
 
     def _camera(self, deep: Tensor) -> CropCamera:
