@@ -7,7 +7,9 @@ Protocol, at score >= 0.5 and box IoU >= 0.3, best score first, each hand once. 
 - MPJPE: joints with both wrists at the origin. camera MPJPE: joints in the camera frame.
 - depth: median of |wrist depth - true| / true. side: share of matched hands on the right side.
 - Hands of which less than a tenth of the box shows hand (cut off, covered) are not counted.
-- "large" rows: hands whose true box is longer than 48 px.
+- "large" rows: hands whose true box is longer than 48 px. Other rows: by the longer side of the
+  true box; by how much of the hand is seen, of what the camera would see of it with nothing in
+  front and no border; by whether motion has drawn the image out.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -26,18 +29,23 @@ from hand_perception.evaluation.metrics import (
     procrustes_errors,
     root_relative_errors,
 )
+from hand_perception.geometry import project
 from hand_perception.hands import WRIST, Camera, Hand, Reconstruction, Side
+from hand_perception.template import load_template
 
 MIN_IOU = 0.3
 MIN_SCORE = 0.5
 LARGE_PX = 48
 MIN_VISIBLE = 0.1
+# Side of the mask in which a hand is measured.
+_RASTER_PX = 256
 _MM = 1000.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One true hand; errors in millimetres, NaN where it was missed. depth: relative."""
+    """One true hand; errors in millimetres, NaN where it was missed. depth: relative. seen: share
+    of the hand; streak: pixels that motion draws a point over, NaN where that is not known."""
 
     side: Side
     size: float
@@ -48,6 +56,8 @@ class Outcome:
     camera_space: float = np.nan
     depth: float = np.nan
     side_right: float = np.nan
+    seen: float = np.nan
+    streak: float = np.nan
 
 
 def read_samples(root: Path) -> Sequence[dict]:
@@ -62,21 +72,30 @@ def evaluate(
     indices: Iterable[int],
     reconstructor: Callable[..., Reconstruction],
 ) -> dict[str, dict[str, float]]:
-    """One row of numbers by name: all, large, left, right.
+    """One row of numbers by name.
 
     A sample holds image [H, W, 3] RGB, K [3, 3], boxes [N, 4], is_left [N], visible [N] pixels,
-    keypoints3d [N, 21, 3] and vertices [N, V, 3], metres in the camera frame.
+    keypoints3d [N, 21, 3] and vertices [N, V, 3], metres in the camera frame; streak, pixels.
     """
     outcomes: list[Outcome] = []
     for index in tqdm(list(indices), "reconstruct", unit="image", disable=None):
         sample = samples[index]
         result = reconstructor(sample["image"], camera_of(sample), score_threshold=MIN_SCORE)
         outcomes += judge(sample, result.hands)
-    return {
-        "all": summary(outcomes),
-        "all, large": summary([o for o in outcomes if o.size > LARGE_PX]),
-        **{side.value: summary([o for o in outcomes if o.side is side]) for side in Side},
+    kinds = {
+        "all": lambda o: True,
+        "all, large": lambda o: o.size > LARGE_PX,
+        "left": lambda o: o.side is Side.LEFT,
+        "right": lambda o: o.side is Side.RIGHT,
+        f"to {LARGE_PX} px": lambda o: o.size <= LARGE_PX,
+        f"{LARGE_PX} to {2 * LARGE_PX} px": lambda o: LARGE_PX < o.size <= 2 * LARGE_PX,
+        f"over {2 * LARGE_PX} px": lambda o: o.size > 2 * LARGE_PX,
+        "less than half seen": lambda o: o.seen < 0.5,
+        "half or more seen": lambda o: o.seen >= 0.5,
+        "moving": lambda o: o.streak > 0,
+        "still": lambda o: o.streak == 0,
     }
+    return {name: summary(list(filter(kind, outcomes))) for name, kind in kinds.items()}
 
 
 def camera_of(sample: dict) -> Camera:
@@ -84,6 +103,17 @@ def camera_of(sample: dict) -> Camera:
     height, width = sample["image"].shape[:2]
     K = np.asarray(sample["K"], np.float64)
     return Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
+
+
+def whole_area(vertices: np.ndarray, camera: Camera) -> float:
+    """Square pixels that a mesh [V, 3] covers with nothing in front of it and no border."""
+    points = project(vertices, camera)
+    low = points.min(0)
+    factor = _RASTER_PX / max(np.ptp(points, axis=0).max(), 1e-6)
+    mask = np.zeros((_RASTER_PX + 1, _RASTER_PX + 1), np.uint8)
+    for corners in ((points - low) * factor).round().astype(np.int32)[load_template().faces]:
+        cv2.fillConvexPoly(mask, corners, 1)
+    return np.count_nonzero(mask) / factor**2
 
 
 def matched(sample: dict, hands: list[Hand]) -> Iterator[tuple[int, Hand | None]]:
@@ -107,8 +137,10 @@ def judge(sample: dict, hands: list[Hand]) -> list[Outcome]:
         mesh = np.zeros_like(vertices) if hand is None else hand.vertices
         pa_joints = _MM * mean(procrustes_errors(predicted, joints))
         pa_vertices = _MM * mean(procrustes_errors(mesh, vertices))
+        seen = min(1.0, float(sample["visible"][n]) / whole_area(vertices, camera_of(sample)))
+        conditions = {"seen": seen, "streak": sample["streak"]}
         if hand is None:
-            outcomes.append(Outcome(side, size, False, pa_joints, pa_vertices))
+            outcomes.append(Outcome(side, size, False, pa_joints, pa_vertices, **conditions))
             continue
         true_depth = float(joints[WRIST, 2])
         outcomes.append(
@@ -122,6 +154,7 @@ def judge(sample: dict, hands: list[Hand]) -> list[Outcome]:
                 camera_space=_MM * mean(np.linalg.norm(predicted - joints, axis=-1)),
                 depth=abs(float(predicted[WRIST, 2]) - true_depth) / true_depth,
                 side_right=float(hand.side is side),
+                **conditions,
             )
         )
     return outcomes

@@ -41,7 +41,7 @@ def write_shard(
     rng = np.random.default_rng(quality_seed)
     images_path, labels_path = shard_paths(folder, number)
     encoded, maps = [], []
-    arrays = {key: [] for key in (*_LABELS, "K", "hands")}
+    arrays = {key: [] for key in (*_LABELS, "K", "streak", "hands")}
     for batch in (b.cpu() for b in batches):
         for rgb in batch.rgb.permute(0, 2, 3, 1).numpy():
             quality = int(rng.integers(*JPEG_QUALITIES))
@@ -52,6 +52,7 @@ def write_shard(
         valid = batch.valid.numpy()
         arrays["hands"].append(valid.sum(1))
         arrays["K"].append(batch.K.numpy())
+        arrays["streak"].append(batch.streak.numpy())
         for key in _LABELS:
             arrays[key].append(getattr(batch, key).numpy()[valid])
     temporary = labels_path.with_suffix(".tmp")
@@ -97,7 +98,8 @@ class SyntheticDataset:
 
     Each item: image [H, W, 3] uint8 RGB; keypoints2d [n, 21, 2] pixels; keypoints3d [n, 21, 3] and
     vertices [n, 778, 3], float32 metres in the camera frame; boxes [n, 4] pixels; is_left [n] bool;
-    visible [n] pixels of the hand that are seen; K [3, 3].
+    visible [n] pixels of the hand that are seen; K [3, 3]; streak, pixels that motion draws a point
+    over, NaN in a folder that does not tell.
 
     Raises DataError when the folder has no finished shard, and on reading a damaged one.
     """
@@ -131,6 +133,7 @@ class SyntheticDataset:
         hands = slice(int(shard["first_hand"][row]), int(shard["first_hand"][row + 1]))
         item = {key: shard[key][hands] for key in _LABELS}
         item["K"] = shard["K"][row]
+        item["streak"] = float(shard["streak"][row]) if "streak" in shard else np.nan
         image = _picture(self._files[number], *shard["offsets"][row : row + 2], cv2.IMREAD_COLOR)
         item["image"] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         return item

@@ -12,15 +12,17 @@ KERNEL = 9
 GREY_SHARE = 0.03
 
 
-def photograph(linear: Tensor, generator: torch.Generator) -> Tensor:
-    """Linear images [B, 3, H, W] to display-referred uint8 of the same shape."""
+def photograph(linear: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Linear images [B, 3, H, W] to display-referred uint8 of the same shape; and how many pixels
+    long motion draws each point [B]."""
     count, device = len(linear), linear.device
 
     def uniform(low: float, high: float) -> Tensor:
         draw = torch.rand(count, 1, 1, 1, generator=generator, device=device)
         return low + (high - low) * draw
 
-    image = _blur(linear, generator) * torch.exp2(uniform(-0.45, 0.45))
+    image, streak = _blur(linear, generator)
+    image = image * torch.exp2(uniform(-0.45, 0.45))
     image = image * (1 + 0.05 * torch.randn(count, 3, 1, 1, generator=generator, device=device))
     image = image.clamp(0, 1).clamp(min=1e-6) ** (1 / (2.2 * uniform(0.88, 1.12)))
     image = (image - 0.5) * uniform(0.85, 1.15) + 0.5
@@ -29,10 +31,10 @@ def photograph(linear: Tensor, generator: torch.Generator) -> Tensor:
     image = grey + (image - grey) * saturation
     noise = torch.randn(image.shape, generator=generator, device=device)
     image = image + noise * 0.035 * uniform(0, 1) ** 2
-    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8), streak
 
 
-def _blur(image: Tensor, generator: torch.Generator) -> Tensor:
+def _blur(image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Lens blur, and motion along a line for a quarter of the images."""
     count, channels, height, width = image.shape
     device = image.device
@@ -48,4 +50,5 @@ def _blur(image: Tensor, generator: torch.Generator) -> Tensor:
     kernel = (kernel / kernel.sum((1, 2), keepdim=True)).repeat_interleave(channels, 0)[:, None]
     padded = F.pad(image, (KERNEL // 2,) * 4, mode="replicate")
     padded = padded.reshape(1, count * channels, *padded.shape[2:])
-    return F.conv2d(padded, kernel, groups=count * channels).view(count, channels, height, width)
+    blurred = F.conv2d(padded, kernel, groups=count * channels)
+    return blurred.view(count, channels, height, width), 2 * length[:, 0, 0]

@@ -43,7 +43,8 @@ class Batch:
     [B, M, 778, 3], metres in the camera frame. boxes: [B, M, 4] pixels, the hand without its arm,
     clipped. is_left: [B, M] bool. valid: [B, M] bool, false also for hands that are nearly hidden.
     visible: [B, M] pixels of the hand that are seen. dense: [B, M, D, 3], the render mesh's
-    vertices of hands without arms, metres in the camera frame.
+    vertices of hands without arms, metres in the camera frame. streak: [B] pixels that motion draws
+    each point over.
     """
 
     rgb: Tensor
@@ -59,6 +60,7 @@ class Batch:
     valid: Tensor
     visible: Tensor
     dense: Tensor
+    streak: Tensor
 
     def cpu(self) -> Batch:
         return Batch(*(getattr(self, f.name).cpu() for f in fields(self)))
@@ -106,7 +108,7 @@ class Renderer:
         image, depth, parts, owner = self._colour(
             scene, meshes, fragments, light, linear, generator
         )
-        return self._label(scene, photograph(image, generator), depth, parts, owner)
+        return self._label(scene, *photograph(image, generator), depth, parts, owner)
 
     def _meshes(self, scene: Scene) -> _Meshes:
         limb, hands, things = self.limb, len(scene.image), len(scene.object_image)
@@ -256,7 +258,13 @@ class Renderer:
         return background * (1 - strength * shadow)
 
     def _label(
-        self, scene: Scene, rgb: Tensor, depth: Tensor, parts: Tensor, owner: Tensor
+        self,
+        scene: Scene,
+        rgb: Tensor,
+        streak: Tensor,
+        depth: Tensor,
+        parts: Tensor,
+        owner: Tensor,
     ) -> Batch:
         hands = len(scene.image)
         on_hand = (parts >= 1) & (parts <= 16)
@@ -286,6 +294,7 @@ class Renderer:
             padded(self._uncovered(scene, depth) >= HIDDEN_SHARE),
             padded(visible),
             padded(scene.vertices[:, : len(self.limb.vertices)]),
+            streak,
         )
 
     def _uncovered(self, scene: Scene, depth: Tensor) -> Tensor:

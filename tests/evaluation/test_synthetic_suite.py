@@ -18,6 +18,7 @@ SAMPLE = {
     "keypoints3d": np.array([hand.keypoints3d for hand in TRUTH]),
     "vertices": np.array([hand.vertices for hand in TRUTH]),
     "visible": np.array([5000, 5000]),
+    "streak": 0.0,
 }
 # float32 coordinates below 1 m.
 ROUNDING_MM = 1e-3
@@ -82,3 +83,30 @@ def test_hands_that_hardly_show_are_not_counted():
     area = np.prod(TRUTH[1].box[2:] - TRUTH[1].box[:2])
     rows = evaluate(TRUTH[0], sample=SAMPLE | {"visible": np.array([5000, 0.09 * area])})
     assert rows["all"]["hands"] == 1 and rows["all"]["recall"] == 1.0
+
+
+def test_rows_by_what_makes_a_hand_hard():
+    areas = [synthetic.whole_area(hand.vertices, CAMERA) for hand in TRUTH]
+    visible = np.array([0.9 * areas[0], 0.4 * areas[1]])
+    rows = evaluate(TRUTH[0], sample=SAMPLE | {"visible": visible, "streak": 2.5})
+    recall = {name: row["recall"] for name, row in rows.items() if row["hands"]}
+    assert recall["half or more seen"] == 1.0 and recall["less than half seen"] == 0.0
+    assert recall["moving"] == 0.5 and "still" not in recall
+    sizes = [(hand.box[2:] - hand.box[:2]).max() for hand in TRUTH]
+    assert min(sizes) > 96 and rows["over 96 px"]["hands"] == 2
+
+
+def test_a_hands_whole_area_falls_with_the_square_of_its_distance():
+    near = TRUTH[0].vertices
+    ratio = synthetic.whole_area(near, CAMERA) / synthetic.whole_area(2 * near, CAMERA)
+    assert ratio == pytest.approx(1)  # twice as large, twice as far
+    far = near - near.mean(0) + (0, 0, 1.0)
+    farther = far + (0, 0, 1.0)
+    # The hand is 0.1 m deep at most: its near and far ends differ by a twentieth at 1 m.
+    ratio = synthetic.whole_area(far, CAMERA) / synthetic.whole_area(farther, CAMERA)
+    assert ratio == pytest.approx(4, rel=0.1)
+
+
+def test_a_folder_that_does_not_tell_of_motion_has_no_such_rows():
+    rows = evaluate(*TRUTH, sample=SAMPLE | {"streak": np.nan})
+    assert rows["moving"]["hands"] == rows["still"]["hands"] == 0
