@@ -146,7 +146,7 @@ def scale_to_hand_length(
         )
     out = scaled(hand, length_m / hand_length(hand, template))
     covariance = monocular_covariance(
-        out.keypoints3d, out.keypoints2d, camera, size_std=spread_m / length_m
+        out.keypoints3d, out.keypoints2d, camera, spread_m / length_m, hand.shape_std
     )
     return replace(out, position_covariance=covariance)
 

@@ -140,7 +140,8 @@ class Hand:
     """One reconstructed hand. Arrays are float32.
 
     box: [4] x0, y0, x1, y1 in pixels of the input image. score: detector's confidence in 0..1.
-    keypoints2d: [21, 2] pixels. confidences: [21] in 0..1, how well 2D and projected 3D agree.
+    keypoints2d: [21, 2] pixels. confidences: [21] in 0..1, score times the chance that a keypoint
+    lies within postprocess.NEAR box sides of its place in the image.
     keypoints3d: [21, 3] and vertices: [V, 3], metres in the camera frame.
     topology: name of the mesh topology; its faces wind outwards for a right hand.
     wrist: pose of the wrist frame (see geometry.wrist_frame).
@@ -148,6 +149,8 @@ class Hand:
     metric: false when the camera's intrinsics were assumed.
     position_covariance: [3, 3] square metres, of a shift of the whole hand in the camera frame
     (see uncertainty.py); None where nobody has told.
+    shape_std: metres per axis, of a root-relative keypoint, as the network expects of this hand;
+    None where it does not tell.
     """
 
     side: Side
@@ -163,6 +166,7 @@ class Hand:
     track_id: int = 0
     metric: bool = True
     position_covariance: np.ndarray | None = None
+    shape_std: float | None = None
 
 
 @dataclass

@@ -33,8 +33,9 @@ SAME_PLACE = 0.75
 MAX_HANDS = 10
 # No query below this is looked at (T^S in HandOS 4.1).
 CANDIDATE_SCORE = 0.1
-# A joint is as uncertain as its 2D and its projected 3D position disagree, in box sides.
-AGREEMENT = 0.06
+# A keypoint's confidence is that it lies this near, in box sides: where its network does not tell
+# how far off it may be, its 2D and its projected 3D position tell by how they disagree.
+NEAR = 0.06
 # A mesh with this share of the template's volume is certainly of the side its sign says.
 CERTAIN_VOLUME = 0.5
 # What is beyond this is an error of the box, such as a hand at the image's border.
@@ -105,11 +106,16 @@ def build_hands(
     gaze = None
     if decoded.gaze is not None:
         gaze = letterbox.points_to_image(decoded.gaze.astype(np.float64) * canvas - 0.5)
+    expected = [None] * len(scores)
+    if decoded.spread2d is not None:
+        pixels = decoded.spread2d.astype(np.float64) * canvas / letterbox.scale[0]
+        expected = list(zip(pixels, decoded.spread3d.astype(float), strict=True))
     return [
         _build_hand(
             float(scores[k]),
             boxes[k],
             joints2d[k],
+            expected[k],
             decoded.vertices[k].astype(np.float64),
             None if decoded.right is None else float(decoded.right[k]),
             None if gaze is None else gaze[k],
@@ -220,6 +226,7 @@ def _build_hand(
     score: float,
     box: np.ndarray,
     joints2d: np.ndarray,
+    expected: tuple[np.ndarray, float] | None,
     vertices: np.ndarray,
     right: float | None,
     gaze: np.ndarray | None,
@@ -242,22 +249,28 @@ def _build_hand(
         translation = translation / shrinkage(joints2d, projected, box, camera)
         # Two looks at the same joints, by a regression and by the mesh: their mean errs less.
         joints2d = (joints2d + grown(projected, joints2d)) / 2
-    size = max(box[2] - box[0], box[3] - box[1], 1.0)
-    agreement = np.exp(-((residual / (AGREEMENT * size)) ** 2) / 2)
+    near = NEAR * max(box[2] - box[0], box[3] - box[1], 1.0)
+    if expected is None:
+        certainty, shape_std = np.exp(-((residual / near) ** 2) / 2), None
+    else:
+        # Mean absolute errors of Laplace distributions, whose deviations are sqrt(2) times as much.
+        certainty, shape_std = 1 - np.exp(-near / expected[0]), 2**0.5 * expected[1]
     keypoints3d = joints3d + translation
+    covariance = None
+    if camera.metric:
+        covariance = monocular_covariance(keypoints3d, joints2d, camera, shape_std=shape_std)
     return Hand(
         side=side,
         score=score,
         box=box.astype(np.float32),
         keypoints2d=joints2d.astype(np.float32),
-        confidences=(score * agreement).astype(np.float32),
+        confidences=(score * certainty).astype(np.float32),
         keypoints3d=keypoints3d.astype(np.float32),
         vertices=(vertices + translation).astype(np.float32),
         wrist=wrist_frame(keypoints3d, side),
         topology=template.name,
         side_confidence=side_confidence,
         metric=camera.metric,
-        position_covariance=(
-            monocular_covariance(keypoints3d, joints2d, camera) if camera.metric else None
-        ),
+        position_covariance=covariance,
+        shape_std=shape_std,
     )

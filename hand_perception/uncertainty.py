@@ -14,8 +14,9 @@ from hand_perception.hands import WRIST, Camera
 # Adults' hand lengths, men (193.8 +- 9.8 mm) and women (180.5 +- 9.7 mm) together: Gordon et al.
 # 1989, ANSUR. No network tells a size better than that by looks.
 HAND_SIZE_STD = 0.06
-# Error of a root-relative joint, in metres: what a network's pose adds. That of handos_s, whose
-# joints are off by 26 mm after Procrustes and whose depths by 13 % in the median (README).
+# Error of a root-relative joint, in metres: what a network's pose adds, where it does not tell so
+# itself. That of handos_s, whose joints are off by 26 mm after Procrustes and whose depths by 13 %
+# in the median (README).
 SHAPE_STD_M = 0.02
 # 21 joints err together, finger by finger: they count as one a finger.
 _INDEPENDENT_JOINTS = 5
@@ -28,11 +29,13 @@ def monocular_covariance(
     keypoints2d: np.ndarray,
     camera: Camera,
     size_std: float = HAND_SIZE_STD,
+    shape_std: float | None = None,
 ) -> np.ndarray:
     """[3, 3] square metres, of a hand placed by solve_translation, from its own residual.
 
     keypoints3d: [21, 3] metres in the camera frame. keypoints2d: [21, 2] pixels. size_std: relative
-    standard deviation of the hand's size. The depth is the ratio of the spreads in space and in the
+    standard deviation of the hand's size. shape_std: metres, of a root-relative joint per axis;
+    SHAPE_STD_M where it is not known. The depth is the ratio of the spreads in space and in the
     picture, so its relative error is that of the size and of both spreads: a hand whose fingers
     point at the camera has little spread and much error.
     """
@@ -40,7 +43,8 @@ def monocular_covariance(
     across_std = lateral_std(points, keypoints2d, camera)
     xy = points[:, :2] - points[:, :2].mean(0)
     spread = max(float(np.sqrt((xy**2).sum(1).mean())), 1e-3)
-    of_spread = np.hypot(across_std, SHAPE_STD_M / _INDEPENDENT_JOINTS**0.5) / spread
+    shape_std = SHAPE_STD_M if shape_std is None else shape_std
+    of_spread = np.hypot(across_std, shape_std / _INDEPENDENT_JOINTS**0.5) / spread
     relative = np.hypot(size_std, of_spread)
     return ray_covariance(points[WRIST], relative * _depth(points), across_std)
 

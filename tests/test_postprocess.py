@@ -16,6 +16,7 @@ from hand_perception.postprocess import (
 )
 from hand_perception.runtime.backend import Decoded, Detected
 from hand_perception.template import load_template
+from hand_perception.uncertainty import depth_std
 
 TEMPLATE = load_template()
 MEAN = ScoreCalibration()
@@ -84,6 +85,43 @@ def test_joints_that_contradict_the_mesh_lose_confidence():
         detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, 0.5
     )
     assert hand.confidences[8] < 0.1 < 0.8 < np.delete(hand.confidences, 8).min()
+
+
+def test_a_network_that_tells_how_far_off_it_may_be_is_believed():
+    place = np.array([0.0, 0.0, 0.6])
+    pixels = project(TEMPLATE.landmarks @ ABOUT_MCP + place, CAMERA)
+    letterbox = Letterbox.fit(640, 480, (320, 320))
+    side_px = 0.2 * 640  # of the box below
+    spread = np.full((1, 21), 0.06 * 0.2 / np.log(10))  # nine of ten within 6 % of the box
+    spread[0, 8] = 0.2
+    hands = []
+    for spread3d in (0.005, 0.03):
+        decoded = Decoded(
+            ((letterbox.points_to_network(pixels) + 0.5) / 320)[None],
+            ABOUT_MCP[None],
+            np.zeros((1, 3)),
+            np.ones(1),
+            spread2d=spread,
+            spread3d=np.array([spread3d]),
+        )
+        hands += build_hands(
+            found([[0.5, 0.4, 0.2, 0.2]], [0.9]),
+            np.array([0]),
+            decoded,
+            letterbox,
+            320,
+            CAMERA,
+            TEMPLATE,
+            MEAN,
+            0.5,
+        )
+    sure, unsure = hands
+    assert (sure.box[2:] - sure.box[:2]).max() == pytest.approx(side_px)
+    np.testing.assert_allclose(np.delete(sure.confidences, 8), 0.9 * sure.score, rtol=1e-4)
+    assert sure.confidences[8] == pytest.approx((1 - np.exp(-0.06)) * sure.score, rel=1e-4)
+    # A Laplace distribution's standard deviation is its mean absolute error times sqrt(2).
+    assert (sure.shape_std, unsure.shape_std) == pytest.approx((0.005 * 2**0.5, 0.03 * 2**0.5))
+    assert depth_std(sure.position_covariance) < depth_std(unsure.position_covariance)
 
 
 def test_presence_decides_with_the_detector_and_repeats_are_dropped():

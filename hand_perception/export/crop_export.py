@@ -21,9 +21,8 @@ from hand_perception.export.onnx_export import (
 from hand_perception.models.handar.model import HandAR
 from hand_perception.models.handos.model import HandOS
 from hand_perception.models.mobrecon.model import UNIT, MobRecon
-from hand_perception.runtime.crops import IMAGES
+from hand_perception.runtime.crops import CROP_OUTPUTS, IMAGES, SPREAD_OUTPUTS
 
-_OUTPUTS = ["joints2d", "vertices", "presence", "right"]
 # By the name that model.json has for them.
 NETWORKS = {"mobrecon": MobRecon, "handar": HandAR}
 CropNetwork = MobRecon | HandAR
@@ -43,7 +42,8 @@ class BoxGraph(nn.Module):
 
 class CropGraph(nn.Module):
     """crops [H, 3, s, s] -> joints2d [H, 21, 2] in 0..1 of the crop, vertices [H, 778, 3] in
-    metres about the middle MCP in the crop's axes, presence and right [H] in 0..1."""
+    metres about the middle MCP in the crop's axes, presence and right [H] in 0..1. Of a network
+    that tells how far off it may be: spread2d [H, 21] in sides of the crop, spread3d [H] metres."""
 
     def __init__(self, model: CropNetwork) -> None:
         super().__init__()
@@ -51,7 +51,8 @@ class CropGraph(nn.Module):
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
         out = self.model(crops)
-        return out.joints2d, out.vertices * UNIT, out.presence.sigmoid(), out.side.sigmoid()
+        told = out.joints2d, out.vertices * UNIT, out.presence.sigmoid(), out.side.sigmoid()
+        return told if out.spread2d is None else (*told, out.spread2d, out.spread3d * UNIT)
 
 
 class TwoLooks(CropGraph):
@@ -72,12 +73,16 @@ class TwoLooks(CropGraph):
         vertices, mirrored_vertices = _halves(out.vertices * UNIT)
         presence, mirrored_presence = _halves(out.presence)
         side, other_side = _halves(out.side)
-        return (
+        told = (
             (joints + mirrored_joints) / 2,
             (vertices + mirrored_vertices * self.flipped) / 2,
             ((presence + mirrored_presence) / 2).sigmoid(),
             ((side - other_side) / 2).sigmoid(),
         )
+        if out.spread2d is None:
+            return told
+        first, mirrored = zip(_halves(out.spread2d), _halves(out.spread3d * UNIT), strict=True)
+        return *told, *((a + b) / 2 for a, b in zip(first, mirrored, strict=True))
 
 
 def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,8 +109,11 @@ def export_crops(
     found = ["boxes", "scores"]
     axes = {name: {0: IMAGES} for name in ("image", *found)}
     export_graph(boxes, (images,), paths[0], ["image"], found, axes)
-    axes = {name: {0: "hands"} for name in ("crops", *_OUTPUTS)}
-    export_graph(decoder, (crops,), paths[1], ["crops"], _OUTPUTS, axes)
+    with torch.no_grad():
+        told = len(decoder(crops))
+    outputs = [*CROP_OUTPUTS, *SPREAD_OUTPUTS][:told]
+    axes = {name: {0: "hands"} for name in ("crops", *outputs)}
+    export_graph(decoder, (crops,), paths[1], ["crops"], outputs, axes)
     # The detector's order of queries may flip where scores tie, so its difference is not judged.
     differences = compare_graph(decoder, paths[1], {"crops": crops})
     for name, value in compare_graph(decoder, paths[1], {"crops": crops[:1]}).items():

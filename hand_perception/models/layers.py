@@ -51,6 +51,18 @@ def mlp(inputs: int, hidden: int, outputs: int, last_scale: float = 1.0) -> nn.S
     return net
 
 
+def zeroed(layer: nn.Linear) -> nn.Linear:
+    """A head that starts by saying nothing."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def laplace_scale(logits: Tensor, usual: float) -> Tensor:
+    """The scale of a Laplace distribution, within e^-2 to e^2 of the usual one."""
+    return usual * torch.exp(2 * torch.tanh(logits / 2))
+
+
 class Attention(nn.Module):
     """Multi-head attention; positions are added to queries and keys, not to values."""
 

@@ -42,7 +42,9 @@ class Decoded:
     whether there is a hand at all.
 
     Of a network that reads crops: right [H] in 0..1, whether it is a right hand; gaze [H, 2], the
-    point in 0..1 of the canvas at which the camera looks whose axes the vertices have.
+    point in 0..1 of the canvas at which the camera looks whose axes the vertices have. Of one that
+    tells how far off it may be, per axis and on average: spread2d [H, 21] of each 2D joint, in
+    0..1 of the canvas; spread3d [H] of the vertices, in metres.
     """
 
     joints2d: np.ndarray
@@ -51,6 +53,8 @@ class Decoded:
     presence: np.ndarray
     right: np.ndarray | None = None
     gaze: np.ndarray | None = None
+    spread2d: np.ndarray | None = None
+    spread3d: np.ndarray | None = None
 
 
 class Backend(Protocol):

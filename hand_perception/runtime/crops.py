@@ -6,7 +6,7 @@ Crops know nothing of the image they come from, so those of several cameras are 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,15 @@ from hand_perception.runtime.backend import Decoded, Detected, Job, ModelFolder
 
 # Outputs of the decoder's graph, with hands along their first axis.
 CROP_OUTPUTS = ("joints2d", "vertices", "presence", "right")
+# Of networks that tell how far off they may be: each 2D joint, and the mesh.
+SPREAD_OUTPUTS = ("spread2d", "spread3d")
 # The detector's axis of images, as its graph names it.
 IMAGES = "images"
+
+
+def outputs_among(names: Container[str]) -> tuple[str, ...]:
+    """What to read of a decoder's graph that has tensors of these names."""
+    return CROP_OUTPUTS + tuple(name for name in SPREAD_OUTPUTS if name in names)
 
 
 @dataclass(frozen=True)
@@ -50,10 +57,14 @@ class Cutting:
         return [Crop.around(box, self.margin, self.size) for box in boxes]
 
     def decoded(self, fit: Letterbox, crops: list[Crop], outputs: dict[str, np.ndarray]) -> Decoded:
-        """CROP_OUTPUTS of the crops' network -> joints in the canvas, and where each crop looks."""
+        """Outputs of the crops' network -> joints in the canvas, and where each crop looks."""
         joints = zip(crops, outputs["joints2d"], strict=True)
         in_image = np.stack([crop.points_to_image(points) for crop, points in joints])
         gaze = np.stack([crop.centre for crop in crops])
+        spread2d = outputs.get("spread2d")
+        if spread2d is not None:
+            sides = np.array([[crop.size / crop.scale] for crop in crops])
+            spread2d = spread2d * sides * fit.scale[0] / self.canvas
         return Decoded(
             joints2d=(fit.points_to_network(in_image) + 0.5) / self.canvas,
             vertices=outputs["vertices"],
@@ -61,6 +72,8 @@ class Cutting:
             presence=outputs["presence"],
             right=outputs["right"],
             gaze=(fit.points_to_network(gaze) + 0.5) / self.canvas,
+            spread2d=spread2d,
+            spread3d=outputs.get("spread3d"),
         )
 
 
@@ -85,8 +98,8 @@ class CropBackend(ABC):
 
     @abstractmethod
     def read(self, crops: list[np.ndarray]) -> dict[str, np.ndarray]:
-        """CROP_OUTPUTS of crops, RGB uint8 [s, s, 3] each; of more than the engine takes at once,
-        too."""
+        """``outputs_among`` the graph's, of crops, RGB uint8 [s, s, 3] each; of more than the
+        engine takes at once, too."""
 
     def detect(self, prepared: Any) -> Detected:
         return self.detect_together([prepared])[0]

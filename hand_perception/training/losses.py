@@ -43,6 +43,13 @@ def point_l1(predicted: Tensor, truth: Tensor, known: Tensor | None = None) -> T
     return known_mean((predicted - truth).abs().mean(-1), known)
 
 
+def laplace_loss(error: Tensor, spread: Tensor, usual: float) -> Tensor:
+    """The negative log-likelihood of an absolute error under a Laplace distribution of that scale
+    (Kendall and Gal 2017, eq. 8), times the usual scale: there its gradient is the error's own,
+    and what is surer than usual counts more. All of one shape."""
+    return usual * (error / spread + torch.log(spread / usual))
+
+
 class MeshTerms:
     """Edge, normal and normal-consistency losses over one topology.
 

@@ -13,13 +13,21 @@ from hand_perception.hands import NUM_KEYPOINTS
 from hand_perception.models.handos.model import normalise
 from hand_perception.models.mobrecon.config import MobReconConfig
 from hand_perception.models.mobrecon.encoder import MAP_WIDTH, StackedEncoder
-from hand_perception.models.mobrecon.model import UNIT, MobRecon, MobReconOutput
+from hand_perception.models.mobrecon.model import SPREAD, UNIT, MobRecon, MobReconOutput
+from hand_perception.models.mobrecon.pose2d import SPREAD as SPREAD_2D
+from hand_perception.models.mobrecon.pose2d import Pose2D
 from hand_perception.settings import build
 from hand_perception.template import Template, load_template
 from hand_perception.training.config import StageConfig
 from hand_perception.training.crop_objective import CropObjective
 from hand_perception.training.crops import CropBatch
-from hand_perception.training.losses import MeshTerms, heatmap_loss, joint_l1, point_l1
+from hand_perception.training.losses import (
+    MeshTerms,
+    heatmap_loss,
+    known_mean,
+    laplace_loss,
+    point_l1,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class Learner(nn.Module):
     def forward(self, crops: Tensor, with_mesh: bool) -> tuple[MobReconOutput, Tensor]:
         """What the network says, and the heatmaps to be taught, logits [B, 21, H, W]."""
         out = self.network(crops, with_mesh)
-        own = self.network.config.pose == "heatmap"
+        own = self.network.config.pose in ("heatmap", "posterior")
         return out, (out.pose.heatmaps if own else self.heatmap(out.maps))
 
 
@@ -104,7 +112,7 @@ class MobReconObjective(CropObjective):
             out, heatmaps = self.learner(crops, stage.name == "mesh")
         losses = self._pose_losses(out, heatmaps.float(), batch)
         if stage.name == "mesh":
-            losses |= self._mesh_losses(out.vertices, batch)
+            losses |= self._mesh_losses(out, batch)
         return losses
 
     def _pose_losses(
@@ -112,7 +120,7 @@ class MobReconObjective(CropObjective):
     ) -> dict[str, Tensor]:
         w, joints = self.weights, out.pose.joints
         whole = joints.new_ones(len(joints))
-        error = joint_l1(joints, batch.joints2d, whole, batch.known)
+        error = known_mean(joint_errors(out.pose, batch.joints2d), batch.known)
         grid = cell_centres(heatmaps.shape[-1], joints.device).expand(len(joints), -1, -1)
         box = whole / self.config.crop_scale
         maps = heatmap_loss(heatmaps.flatten(2), grid, batch.joints2d, box, batch.known)
@@ -133,14 +141,19 @@ class MobReconObjective(CropObjective):
             losses["consistency2d"] = w.consistency2d * mean(apart, batch.present[1::2])
         return losses
 
-    def _mesh_losses(self, vertices: Tensor, batch: CropBatch) -> dict[str, Tensor]:
-        w = self.weights
+    def _mesh_losses(self, out: MobReconOutput, batch: CropBatch) -> dict[str, Tensor]:
+        w, vertices = self.weights, out.vertices
         truth = batch.vertices / UNIT
         joints = self.regressor @ vertices
-        error = point_l1(joints, batch.joints3d / UNIT, batch.known)
+        errors = [
+            point_l1(vertices, truth),
+            point_l1(joints, batch.joints3d / UNIT, batch.known),
+        ]
+        if out.spread3d is not None:
+            errors = [laplace_loss(error, out.spread3d, SPREAD) for error in errors]
         losses = {
-            "mesh": w.mesh * mean(point_l1(vertices, truth), batch.weight_mesh),
-            "joints3d": w.joints3d * mean(error, batch.weight3d),
+            "mesh": w.mesh * mean(errors[0], batch.weight_mesh),
+            "joints3d": w.joints3d * mean(errors[1], batch.weight3d),
         }
         if w.edge:
             losses["edge"] = w.edge * mean(self.mesh.edge(vertices, truth), batch.weight_mesh)
@@ -151,6 +164,18 @@ class MobReconObjective(CropObjective):
             apart = point_l1(vertices[::2] @ turn.mT, vertices[1::2])
             losses["consistency3d"] = w.consistency3d * mean(apart, batch.present[1::2])
         return losses
+
+
+def joint_errors(pose: Pose2D, truth: Tensor) -> Tensor:
+    """|predicted - truth| [B, 21], truth [B, 21, 2]. Where a network tells how far off it may be,
+    how true that is, of its prior and its answer alike."""
+    if pose.spread is None:
+        return (pose.joints - truth).abs().mean(-1)
+    answers = ((pose.prior, pose.prior_spread), (pose.joints, pose.spread))
+    return 0.5 * sum(
+        laplace_loss((joints - truth).abs().mean(-1), spread, SPREAD_2D)
+        for joints, spread in answers
+    )
 
 
 def cell_centres(size: int, device: torch.device) -> Tensor:

@@ -13,7 +13,7 @@ from hand_perception.models.mobrecon.config import MobReconConfig
 from hand_perception.models.mobrecon.model import UNIT, MobRecon
 from hand_perception.reconstructor import HandReconstructor
 from hand_perception.runtime.backend import ModelFolder
-from hand_perception.runtime.crops import CROP_OUTPUTS
+from hand_perception.runtime.crops import CROP_OUTPUTS, SPREAD_OUTPUTS
 from hand_perception.runtime.select import open_backend
 from hand_perception.template import load_template
 
@@ -26,15 +26,18 @@ def mobrecon(**changes) -> MobRecon:
     torch.manual_seed(0)
     model = MobRecon(MobReconConfig(**(SMALL | changes)), load_template()).eval()
     torch.nn.init.constant_(model.judge[-1].bias, 3.0)
+    if model.config.pose == "posterior":
+        for head in (model.pose.doubt, model.doubt[-1]):  # they start as zeros
+            torch.nn.init.normal_(head.weight)
     return model
 
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
-    """The shipped configuration, but narrower: light, mapreg, dsconv."""
+    """The shipped configuration, but narrower: light, posterior, dsconv."""
     detector = tiny_model()
     torch.nn.init.constant_(detector.detector.scores[-1].bias, 2.0)
-    model = mobrecon(encoder="light")
+    model = mobrecon(encoder="light", pose="posterior")
     path = tmp_path_factory.mktemp("mobrecon")
     differences = export_crops(model, detector, path, {"data": "none, random weights"})
     assert max(differences.values()) < CLOSE
@@ -66,6 +69,9 @@ def test_the_engine_says_of_a_crop_what_torch_says(shipped):
         np.testing.assert_allclose(decoded.vertices[k], out.vertices[0] * UNIT, atol=CLOSE)
         assert decoded.presence[k] == pytest.approx(float(out.presence.sigmoid()), abs=CLOSE)
         assert decoded.right[k] == pytest.approx(float(out.side.sigmoid()), abs=CLOSE)
+        pixels = decoded.spread2d[k] * folder.image_size / fit.scale[0]
+        np.testing.assert_allclose(pixels, out.spread2d[0] * 128 / crop.scale, rtol=CLOSE)
+        assert decoded.spread3d[k] == pytest.approx(float(out.spread3d * UNIT), rel=CLOSE)
         centre = fit.points_to_image(decoded.gaze[k] * folder.image_size - 0.5)
         np.testing.assert_allclose(centre, (box[:2] + box[2:]) / 2, atol=1e-6)
 
@@ -73,7 +79,7 @@ def test_the_engine_says_of_a_crop_what_torch_says(shipped):
 @pytest.fixture(scope="module")
 def looking_twice(tmp_path_factory):
     path = tmp_path_factory.mktemp("twice")
-    model = mobrecon(encoder="light")
+    model = mobrecon(encoder="light", pose="posterior")
     differences = export_crops(model, tiny_model(), path, {}, looks=2)
     assert max(differences.values()) < CLOSE
     return model, ModelFolder.open(path)
@@ -85,8 +91,9 @@ def test_two_looks_are_the_mean_of_a_crop_and_its_mirror_image(looking_twice, co
     assert folder.card["looks"] == 2
     session = onnxruntime.InferenceSession(folder.path / "decoder.onnx")
     crops = torch.randn(count, 3, 128, 128)
-    found = session.run(CROP_OUTPUTS, {"crops": crops.numpy()})
-    joints, vertices, presence, right = found
+    names = CROP_OUTPUTS + SPREAD_OUTPUTS
+    found = session.run(names, {"crops": crops.numpy()})
+    joints, vertices, presence, right, spread2d, spread3d = found
     with torch.no_grad():
         one, other = model(crops), model(crops.flip(-1))
     x, y = other.joints2d.unbind(-1)
@@ -98,6 +105,8 @@ def test_two_looks_are_the_mean_of_a_crop_and_its_mirror_image(looking_twice, co
         presence, ((one.presence + other.presence) / 2).sigmoid(), atol=CLOSE
     )
     np.testing.assert_allclose(right, ((one.side - other.side) / 2).sigmoid(), atol=CLOSE)
+    np.testing.assert_allclose(spread2d, (one.spread2d + other.spread2d) / 2, rtol=CLOSE)
+    np.testing.assert_allclose(spread3d, (one.spread3d + other.spread3d) / 2 * UNIT, rtol=CLOSE)
 
 
 def test_two_looks_see_a_mirrored_crop_mirrored(looking_twice):

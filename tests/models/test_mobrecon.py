@@ -20,10 +20,13 @@ from hand_perception.models.mobrecon.lifting import (
 )
 from hand_perception.models.mobrecon.model import MobRecon
 from hand_perception.models.mobrecon.pose2d import (
+    SPREAD,
     Heatmaps,
     MapRegression,
     Pose2D,
+    Posterior,
     SoftArgmax,
+    posterior_shift,
 )
 from hand_perception.template import load_template
 
@@ -39,6 +42,7 @@ VARIANTS = [
     {"pose": "heatmap", "skips": False},
     {"pose": "softargmax"},
     {"pose": "regression"},
+    {"pose": "posterior"},
     {"lifting": "fc"},
     {"graph": "spiralconv++"},
     {"graph": "spiralconv"},
@@ -59,7 +63,17 @@ def test_every_switch_runs_and_all_of_it_learns(changes):
     assert out.vertices.shape == (2, 778, 3) and out.joints2d.shape == (2, 21, 2)
     assert out.maps.shape == (2, MAP_WIDTH, 8, 8)
     assert out.side.shape == out.presence.shape == (2,)
-    said = [out.vertices, out.joints2d, out.maps, out.side, out.presence]
+    said = [
+        out.vertices,
+        out.joints2d,
+        out.maps,
+        out.side,
+        out.presence,
+        out.spread2d,
+        out.spread3d,
+    ]
+    said = [part for part in said if part is not None]
+    assert (len(said) == 7) is (changes.get("pose") == "posterior")
     sum(part.square().sum() for part in said).backward()
     lost = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert lost == []
@@ -167,6 +181,52 @@ def test_mapreg_sees_all_of_a_joint_s_map_and_nothing_of_the_others():
     (gradient,) = torch.autograd.grad(head.position(flattened)[0, 7].sum(), flattened)
     assert (gradient[0, 7] != 0).all()
     assert (gradient[0, :7] == 0).all() and (gradient[0, 8:] == 0).all()
+
+
+PLACE = torch.tensor([[[0.5, 0.5]]])
+
+
+def bump(x: float, y: float, sd: float, size: int = 64) -> torch.Tensor:
+    """Log-likelihood [1, 1, size, size] of a Gaussian."""
+    cells = (torch.arange(size) + 0.5) / size
+    squares = (cells - x).square() + (cells - y).square()[:, None]
+    return (-squares / (2 * sd**2))[None, None]
+
+
+def test_evidence_that_tells_nothing_leaves_the_prior_where_it_is():
+    flat = torch.full((1, 2, 16, 16), 3.0)
+    prior = torch.tensor([[[0.21, 0.68], [1.3, -0.2]]])  # the second one is outside
+    shift = posterior_shift(flat, prior, torch.full((1, 2), 0.05))
+    torch.testing.assert_close(shift, torch.zeros(1, 2, 2), **CLOSE)
+
+
+def test_a_wide_prior_follows_the_evidence_and_a_narrow_one_stays():
+    evidence = bump(0.58, 0.46, 0.02)
+    shifts = [posterior_shift(evidence, PLACE, torch.full((1, 1), b)) for b in (0.5, 0.003)]
+    # Scale 0.5: a Laplace's slope of 2 moves a Gaussian's mean by 2 sd^2 against it.
+    expected = torch.tensor([0.08 - 2 * 0.02**2, -0.04 + 2 * 0.02**2])
+    torch.testing.assert_close(shifts[0][0, 0], expected, rtol=0.01, atol=1e-4)
+    assert shifts[1].abs().max() < 0.01
+
+
+def test_of_two_peaks_the_one_near_the_prior_counts():
+    heat = torch.logaddexp(bump(0.56, 0.5, 0.02), bump(0.9, 0.5, 0.02) + 2)
+    shift = posterior_shift(heat, PLACE, torch.full((1, 1), 0.03))
+    assert shift[0, 0, 0] == pytest.approx(0.06 - 0.02**2 / 0.03, abs=0.005)
+
+
+def test_posterior_starts_as_map_regression_about_which_it_is_as_unsure_as_usual():
+    torch.manual_seed(3)
+    head = Posterior(8, 4, skips=True)
+    encoded = Encoded(
+        torch.zeros(2, 5, 8, 8), torch.randn(2, MAP_WIDTH, 8, 8), torch.randn(2, 4, 16, 16)
+    )
+    told = head(encoded)
+    torch.testing.assert_close(told.prior, MapRegression.forward(head, encoded).joints)
+    for spread in (told.spread, told.prior_spread):
+        torch.testing.assert_close(spread, torch.full((2, 21), SPREAD))
+    shift = posterior_shift(told.heatmaps, told.prior, told.prior_spread)
+    torch.testing.assert_close(told.joints, told.prior + shift)
 
 
 # -- pose pooling and lifting (eq. 1 to 3) ----------------------------------------------------

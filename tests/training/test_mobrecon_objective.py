@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -74,6 +75,11 @@ def pose_losses(objective, batch, **predictions):
     return objective._pose_losses(said(batch, **predictions), torch.zeros(2, 21, 8, 8), batch)
 
 
+def mesh_losses(objective, vertices, batch, spread3d=None):
+    out = replace(said(batch), vertices=vertices, spread3d=spread3d)
+    return objective._mesh_losses(out, batch)
+
+
 def test_true_predictions_cost_nothing(objective):
     batch = pair()
     losses = pose_losses(objective, batch)
@@ -81,7 +87,7 @@ def test_true_predictions_cost_nothing(objective):
     # Float32 through an inverse matrix.
     assert losses["consistency2d"] < 1e-5
     assert losses["side"] < 1e-4 and losses["presence"] < 1e-4
-    mesh = objective._mesh_losses(batch.vertices / UNIT, batch)
+    mesh = mesh_losses(objective, batch.vertices / UNIT, batch)
     for name in ("mesh", "joints3d", "consistency3d"):
         assert mesh[name] < 1e-5, name
     # Lengths of about 0.05 units and unit vectors in float32.
@@ -103,7 +109,7 @@ def test_3d_terms_of_a_known_shift(objective):
     batch = pair()
     vertices = batch.vertices / UNIT
     vertices = vertices + torch.tensor([[[0.03, 0.0, 0.0]], [[0.0, 0.0, 0.0]]])
-    losses = objective._mesh_losses(vertices, batch)
+    losses = mesh_losses(objective, vertices, batch)
     assert losses["mesh"] == pytest.approx(5 * 0.005, rel=1e-3)
     # The regressor's rows sum to one, so joints move as the mesh does.
     assert losses["joints3d"] == pytest.approx(5 * 0.005, rel=1e-3)
@@ -114,7 +120,7 @@ def test_3d_terms_of_a_known_shift(objective):
 
 def test_a_larger_mesh_has_longer_edges(objective):
     batch = pair()
-    losses = objective._mesh_losses(1.1 * batch.vertices / UNIT, batch)
+    losses = mesh_losses(objective, 1.1 * batch.vertices / UNIT, batch)
     edges = objective.mesh.edges
     ends = batch.vertices[0] / UNIT
     mean_length = (ends[edges[..., 0]] - ends[edges[..., 1]]).norm(dim=-1).mean()
@@ -131,8 +137,28 @@ def test_what_is_not_labelled_does_not_count(objective):
     assert pose_losses(objective, batch, joints=joints)["pose2d"] == 0
     vertices = batch.vertices / UNIT
     vertices = torch.stack([vertices[0] + 5, vertices[1]])
-    losses = objective._mesh_losses(vertices, batch)
+    losses = mesh_losses(objective, vertices, batch)
     assert losses["mesh"] < 1e-6 and losses["joints3d"] < 1e-5
+
+
+def test_where_a_network_tells_its_errors_their_likelihood_counts(objective):
+    # Off by 0.01 in x and y, which half as much was expected of the prior, and twice as much of
+    # the joints: 0.04 (e / b + log(b / 0.04)) each, their mean times the weight of 10.
+    batch = pair()
+    off = batch.joints2d + 0.01
+    scales = torch.full((2, 21), 0.005), torch.full((2, 21), 0.02)
+    pose = Pose2D(off, prior=off, prior_spread=scales[0], spread=scales[1])
+    losses = objective._pose_losses(
+        replace(said(batch), pose=pose), torch.zeros(2, 21, 8, 8), batch
+    )
+    expected = [0.04 * (0.01 / b + math.log(b / 0.04)) for b in (0.005, 0.02)]
+    assert losses["pose2d"] == pytest.approx(10 * sum(expected) / 2, rel=1e-3)
+    # A mesh off by 0.03 units along each axis of which 0.06 was expected.
+    spread = torch.full((2,), 0.06)
+    losses = mesh_losses(objective, batch.vertices / UNIT + 0.03, batch, spread)
+    expected = 0.1 * (0.5 + math.log(0.06 / 0.1))
+    assert losses["mesh"] == pytest.approx(5 * expected, rel=1e-3)
+    assert losses["joints3d"] == pytest.approx(5 * expected, rel=1e-3)
 
 
 def test_side_and_presence_are_cross_entropies(objective):
@@ -154,7 +180,7 @@ def test_terms_of_no_weight_are_left_out():
     objective = objective_of({"consistency2d": 0, "consistency3d": 0, "edge": 0, "normal": 0})
     batch = pair()
     assert "consistency2d" not in pose_losses(objective, batch)
-    assert set(objective._mesh_losses(batch.vertices / UNIT, batch)) == {"mesh", "joints3d"}
+    assert set(mesh_losses(objective, batch.vertices / UNIT, batch)) == {"mesh", "joints3d"}
 
 
 def test_weighted_mean_and_grid():
@@ -166,7 +192,8 @@ def test_weighted_mean_and_grid():
 
 def test_networks_of_heatmaps_are_taught_by_their_own():
     crops = torch.zeros(2, 3, 64, 64)
-    for pose, size, own in (("heatmap", 16, True), ("softargmax", 8, False)):
+    poses = ("heatmap", 16, True), ("posterior", 16, True), ("softargmax", 8, False)
+    for pose, size, own in poses:
         learner = objective_of(pose=pose).learner.eval()
         with torch.no_grad():
             out, heatmaps = learner(crops, False)

@@ -46,6 +46,9 @@ class HandAROutput:
     final: Tensor
     camera: CropCamera
     stage: JointStageOutput
+    # Of networks that tell how far off they may be.
+    spread2d: None = None
+    spread3d: None = None
 
 
 class HandAR(nn.Module):

@@ -9,7 +9,7 @@ from hand_perception.settings import build
 
 CHOICES = {
     "encoder": ("light", "dense", "ghost", "resnet18", "resnet50"),
-    "pose": ("mapreg", "heatmap", "softargmax", "regression"),
+    "pose": ("mapreg", "heatmap", "softargmax", "regression", "posterior"),
     "lifting": ("pvl", "fc"),
     "graph": ("dsconv", "spiralconv++", "spiralconv"),
 }
@@ -20,11 +20,12 @@ STRIDE = 32
 @dataclass(frozen=True)
 class MobReconConfig:
     """encoder: "dense", "ghost", "resnet18" or "resnet50" (section 3.1, Table 1), or "light", ours.
-    pose: "mapreg", "heatmap", "softargmax" or "regression" (Table 2). skips: whether the way up to
-    the maps sees the way down (Table 2, "w/o skip"). lifting: "pvl", or "fc" as CMR has it (Table
-    2). graph: "dsconv", "spiralconv++" or "spiralconv" (Table 4). features: C^e. widths: D of the
-    3D decoder, coarse to fine (4.1). spiral: S, vertices a spiral. crop_size: side in pixels, a
-    multiple of 32. crop_scale: side of the crop in sides of the detector's box.
+    pose: "mapreg", "heatmap", "softargmax" or "regression" (Table 2), or "posterior", ours.
+    skips: whether the way up to the maps sees the way down (Table 2, "w/o skip"). lifting:
+    "pvl", or "fc" as CMR has it (Table 2). graph: "dsconv", "spiralconv++" or "spiralconv"
+    (Table 4). features: C^e. widths: D of the 3D decoder, coarse to fine (4.1). spiral: S,
+    vertices a spiral. crop_size: side in pixels, a multiple of 32. crop_scale: side of the crop
+    in sides of the detector's box.
 
     Raises ModelError for a choice that there is not.
     """

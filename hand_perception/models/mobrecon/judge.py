@@ -1,4 +1,4 @@
-"""What crop networks say of a crop beyond their papers: whether it holds a hand, and which."""
+"""What crop networks say of a crop beyond their papers: is it a hand, which one, how clear."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ class PoolToFour(nn.Module):
 
 
 class Judge(nn.Sequential):
-    """Features [B, C, h, w], h and w multiples of 4 -> logits [B, 2]: a right hand, a hand."""
+    """Features [B, C, h, w], h and w multiples of 4 -> logits [B, answers], by default two: a right
+    hand, a hand."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, answers: int = 2) -> None:
         super().__init__(
             nn.Conv2d(features, 32, 1),
             nn.ReLU(),
@@ -28,5 +29,5 @@ class Judge(nn.Sequential):
             nn.Flatten(),
             nn.Linear(32 * 16, 64),
             nn.ReLU(),
-            nn.Linear(64, 2),
+            nn.Linear(64, answers),
         )

@@ -1,26 +1,40 @@
-"""The four 2D representations of Table 2: from the encoder to 21 positions in the crop."""
+"""The 2D representations of Table 2, and ours: from the encoder to 21 positions in the crop."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hand_perception.hands import NUM_KEYPOINTS
-from hand_perception.models.layers import ConvNorm
+from hand_perception.models.layers import ConvNorm, laplace_scale, zeroed
 from hand_perception.models.mobrecon.encoder import MAP_WIDTH, Encoded
 
 HEATMAP_WIDTH = 32
+# A joint's usual error in sides of the crop, where learning its spread starts.
+SPREAD = 0.04
 
 
 @dataclass
 class Pose2D:
-    """joints [B, 21, 2] in 0..1 of the crop; heatmaps: logits [B, 21, H, W] where there are any."""
+    """joints [B, 21, 2] in 0..1 of the crop. heatmaps: logits [B, 21, H, W] where there are any.
+
+    Of "posterior" alone: spread [B, 21], how far off each joint may be, the scale of a Laplace
+    distribution; prior and prior_spread, the same before the heatmaps were asked.
+    """
 
     joints: Tensor
     heatmaps: Tensor | None = None
+    spread: Tensor | None = None
+    prior: Tensor | None = None
+    prior_spread: Tensor | None = None
+
+    def float(self) -> Pose2D:
+        """All of it in single precision."""
+        parts = (getattr(self, field.name) for field in fields(self))
+        return Pose2D(*(None if part is None else part.float() for part in parts))
 
 
 def _position_mlp(inputs: int) -> nn.Sequential:
@@ -78,6 +92,49 @@ class SoftArgmax(Heatmaps):
         return Pose2D(torch.stack([x, y], -1), maps)
 
 
+class Posterior(MapRegression):
+    """Beyond the paper: MapReg knows hands and how they are held, but not to the pixel; a heatmap
+    knows the pixel, but not always which finger it is of. So MapReg's position is the prior, the
+    heatmap the evidence, and their product tells the joint.
+
+    Both positions learn how far off they may be (Kendall and Gal 2017): that is the prior's width,
+    and joints that nobody can see do not blur those that can be seen.
+    """
+
+    def __init__(self, map_size: int, fine_width: int, skips: bool) -> None:
+        super().__init__(map_size)
+        self.evidence = Heatmaps(fine_width, skips)
+        self.doubt = zeroed(nn.Linear(self.position[-1].in_features, 2))
+
+    def forward(self, encoded: Encoded) -> Pose2D:
+        hidden = self.position[:-1](self.maps(encoded.maps).flatten(2))
+        heatmaps = self.evidence.heatmaps(encoded)
+        # Half precision is too coarse for positions, and for sums over many cells.
+        with torch.autocast(hidden.device.type, enabled=False):
+            hidden = hidden.float()
+            prior = 0.5 + self.position[-1](hidden)
+            prior_spread, spread = laplace_scale(self.doubt(hidden), SPREAD).unbind(-1)
+            shift = posterior_shift(heatmaps.float(), prior, prior_spread)
+        return Pose2D(prior + shift, heatmaps, spread, prior, prior_spread)
+
+
+def posterior_shift(heatmaps: Tensor, prior: Tensor, spread: Tensor) -> Tensor:
+    """How far evidence, logits [B, 21, N, N], moves the mean of Laplace distributions around
+    ``prior`` [B, 21, 2] with scales ``spread`` [B, 21]: [B, 21, 2].
+
+    A shift, not a place: where the evidence tells nothing it is zero, also for joints outside.
+    """
+    size = heatmaps.shape[-1]
+    centres = (torch.arange(size, device=heatmaps.device) + 0.5) / size
+    logits = -(centres - prior[..., None]).abs() / spread[..., None, None]  # [B, 21, 2, N]
+    before = logits.softmax(-1) @ centres
+    x, y = logits.unbind(2)
+    logits = heatmaps + y[..., None] + x[..., None, :]
+    joint = logits.flatten(2).softmax(-1).reshape(heatmaps.shape)
+    after = torch.stack([joint.sum(2) @ centres, joint.sum(3) @ centres], -1)
+    return after - before
+
+
 class Regression(nn.Module):
     """L^p with direct regression: positions from the pooled F^e alone."""
 
@@ -103,4 +160,6 @@ def build_pose(
         return MapRegression(map_size)
     if kind == "regression":
         return Regression(features)
+    if kind == "posterior":
+        return Posterior(map_size, fine_width, skips)
     return {"heatmap": Heatmaps, "softargmax": SoftArgmax}[kind](fine_width, skips)
