@@ -37,6 +37,7 @@ MIN_IOU = 0.3
 MIN_SCORE = 0.5
 LARGE_PX = 48
 MIN_VISIBLE = 0.1
+MOSTLY_SEEN = 0.8
 # Side of the mask in which a hand is measured.
 _RASTER_PX = 256
 _MM = 1000.0
@@ -90,8 +91,8 @@ def evaluate(
         f"to {LARGE_PX} px": lambda o: o.size <= LARGE_PX,
         f"{LARGE_PX} to {2 * LARGE_PX} px": lambda o: LARGE_PX < o.size <= 2 * LARGE_PX,
         f"over {2 * LARGE_PX} px": lambda o: o.size > 2 * LARGE_PX,
-        "less than half seen": lambda o: o.seen < 0.5,
-        "half or more seen": lambda o: o.seen >= 0.5,
+        "a fifth hidden or more": lambda o: o.seen < MOSTLY_SEEN,
+        "less hidden": lambda o: o.seen >= MOSTLY_SEEN,
         "moving": lambda o: o.streak > 0,
         "still": lambda o: o.streak == 0,
     }

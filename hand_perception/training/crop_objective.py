@@ -25,16 +25,16 @@ class CropObjective:
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """The network's own weights, or those of a HandOS or another network of crops, from whose
-        backbone the light encoder starts. What a shallower network's weights have not, blocks and
-        heads, starts as it was made.
+        backbone the light encoder starts. Heads that the network has beyond its weights start as
+        they were made.
 
         Raises ModelError where the encoder is another one.
         """
         network = self.learner.network
         prefix = next((p for p in BACKBONES if any(k.startswith(p) for k in weights)), None)
-        shallower = weights.keys() <= network.state_dict().keys()
-        if prefix is None or shallower:
-            network.load_state_dict(weights, strict=not shallower)
+        own = weights.keys() <= network.state_dict().keys()
+        if prefix is None or own:
+            network.load_state_dict(weights, strict=not own)
             return
         if self.config.encoder != "light":
             raise ModelError(
@@ -42,7 +42,7 @@ class CropObjective:
                 "set encoder to light or start without --init"
             )
         backbone = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-        network.encoder.backbone.load_state_dict(backbone, strict=False)
+        network.encoder.backbone.load_state_dict(backbone)
 
     def batches(
         self,

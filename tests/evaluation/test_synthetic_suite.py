@@ -90,7 +90,7 @@ def test_rows_by_what_makes_a_hand_hard():
     visible = np.array([0.9 * areas[0], 0.4 * areas[1]])
     rows = evaluate(TRUTH[0], sample=SAMPLE | {"visible": visible, "streak": 2.5})
     recall = {name: row["recall"] for name, row in rows.items() if row["hands"]}
-    assert recall["half or more seen"] == 1.0 and recall["less than half seen"] == 0.0
+    assert recall["less hidden"] == 1.0 and recall["a fifth hidden or more"] == 0.0
     assert recall["moving"] == 0.5 and "still" not in recall
     sizes = [(hand.box[2:] - hand.box[:2]).max() for hand in TRUTH]
     assert min(sizes) > 96 and rows["over 96 px"]["hands"] == 2

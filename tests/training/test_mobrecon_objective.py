@@ -233,6 +233,19 @@ def test_pre_training_moves_the_2d_part_and_then_all_moves(tmp_path):
     assert torch.equal(again.learner.network.lifting.matrix, mesh["lifting.matrix"])
 
 
+def test_a_network_with_more_heads_goes_on_from_one_without():
+    torch.manual_seed(2)
+    plain, grown = objective_of(), objective_of(pose="posterior")
+    grown.load(plain.learner.network.state_dict())
+    crops = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        before, after = (o.learner.network.eval()(crops) for o in (plain, grown))
+    torch.testing.assert_close(after.pose.prior, before.pose.joints)
+    torch.testing.assert_close(after.side, before.side)
+    with pytest.raises(RuntimeError, match="pose.doubt"):  # not the other way round
+        plain.load(grown.learner.network.state_dict())
+
+
 def test_all_is_fused_that_gains(objective):
     network = objective.learner.network
     assert objective.fusible == (network.encoder, network.decoder)
