@@ -130,9 +130,8 @@ def posterior_shift(heatmaps: Tensor, prior: Tensor, spread: Tensor) -> Tensor:
     before = logits.softmax(-1) @ centres
     x, y = logits.unbind(2)
     logits = heatmaps + y[..., None] + x[..., None, :]
-    joint = logits.flatten(2).softmax(-1).reshape(heatmaps.shape)
-    after = torch.stack([joint.sum(2) @ centres, joint.sum(3) @ centres], -1)
-    return after - before
+    cells = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1).flatten(0, 1)
+    return logits.flatten(2).softmax(-1) @ cells - before
 
 
 class Regression(nn.Module):
