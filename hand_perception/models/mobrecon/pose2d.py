@@ -127,11 +127,14 @@ def posterior_shift(heatmaps: Tensor, prior: Tensor, spread: Tensor) -> Tensor:
     size = heatmaps.shape[-1]
     centres = (torch.arange(size, device=heatmaps.device) + 0.5) / size
     logits = -(centres - prior[..., None]).abs() / spread[..., None, None]  # [B, 21, 2, N]
-    before = logits.softmax(-1) @ centres
+    before = (logits.softmax(-1) * centres).sum(-1)
     x, y = logits.unbind(2)
     logits = heatmaps + y[..., None] + x[..., None, :]
-    cells = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1).flatten(0, 1)
-    return logits.flatten(2).softmax(-1) @ cells - before
+    cells = torch.stack(torch.meshgrid(centres, centres, indexing="xy")).flatten(1)
+    # Coordinates on the left: an engine in half precision takes what is constant on the right for
+    # the weights of a layer (export/precision.py).
+    after = cells @ logits.flatten(2).softmax(-1)[..., None]
+    return after[..., 0] - before
 
 
 class Regression(nn.Module):
