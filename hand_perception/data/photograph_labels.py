@@ -1,7 +1,8 @@
 """The labels of a folder of photographs: ``labels.jsonl``, one JSON an image.
 
 Fields used: file, set, split, hands (box, keypoints2d, handedness, handedness_reliable,
-reliability, world, world_reliable), ignore_boxes, boxes_exhaustive, negative.
+reliability, world, world_reliable), ignore_boxes, boxes_exhaustive, negative; source, the path that
+the picture had in its set, may be missing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hand_perception.data.finger_signs import stretched_fingers
 from hand_perception.errors import DataError
 from hand_perception.hands import Side
 
@@ -33,7 +35,8 @@ class LabelledHand:
 
 @dataclass(frozen=True)
 class LabelledPhotograph:
-    """exhaustive: no hand outside of ``hands`` and ``ignore_boxes`` [M, 4]."""
+    """exhaustive: no hand outside of ``hands`` and ``ignore_boxes`` [M, 4]. stretched: index to
+    little finger of the one hand, where the picture shows a known sign."""
 
     file: str
     set: str
@@ -41,6 +44,7 @@ class LabelledPhotograph:
     ignore_boxes: np.ndarray
     exhaustive: bool
     negative: bool
+    stretched: tuple[bool, ...] | None = None
 
 
 def read_photographs(root: Path, split: str = "val") -> list[LabelledPhotograph]:
@@ -69,5 +73,11 @@ def _photograph(row: dict) -> LabelledPhotograph:
     ]
     ignored = np.array([ignore["box"] for ignore in row["ignore_boxes"]]).reshape(-1, 4)
     return LabelledPhotograph(
-        row["file"], row["set"], hands, ignored, row["boxes_exhaustive"], row["negative"]
+        row["file"],
+        row["set"],
+        hands,
+        ignored,
+        row["boxes_exhaustive"],
+        row["negative"],
+        stretched_fingers(row["set"], row.get("source", "")) if len(hands) == 1 else None,
     )

@@ -116,14 +116,20 @@ def _real(args: argparse.Namespace, load: Load) -> tuple[str, report.Rows]:
     files = [photograph.file for photograph in chosen]
     if args.predictions:
         predictions = read_predictions(args.predictions, files)
+        sweep = [score for score in photographs.SWEEP if score > photographs.MIN_SCORE]
     else:
-        predictions = reconstruct(load(args.model), args.data, files, photographs.MIN_SCORE)
+        predictions = reconstruct(load(args.model), args.data, files, min(photographs.SWEEP))
+        sweep = photographs.SWEEP
     outcomes = photographs.Outcomes.of(chosen, predictions)
+    rows = outcomes.rows()
+    for score in sweep:
+        at_score = photographs.Outcomes.of(chosen, predictions, score)
+        rows[f"from score {score}"] = at_score.summary()
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
         page = worst_cases_page(outcomes, predictions, args.data)
         cv2.imwrite(str(args.output / "real_worst.jpg"), cv2.cvtColor(page, cv2.COLOR_RGB2BGR))
-    return photographs.__doc__, outcomes.rows()
+    return photographs.__doc__, rows
 
 
 def _synthetic(args: argparse.Namespace, load: Load) -> tuple[str, report.Rows]:

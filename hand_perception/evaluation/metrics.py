@@ -62,6 +62,14 @@ def aligned(points: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.n
     return moved + translation[..., None, :]
 
 
+def straightness(keypoints3d: np.ndarray) -> np.ndarray:
+    """Of index to little finger [4]: the distance from MCP to tip over the lengths of the bones
+    between, 1 for a straight finger. keypoints3d: [21, 3]."""
+    chains = np.asarray(keypoints3d, np.float64)[5:].reshape(4, 4, 3)
+    bones = np.linalg.norm(np.diff(chains, axis=1), axis=-1).sum(1)
+    return np.linalg.norm(chains[:, -1] - chains[:, 0], axis=-1) / np.maximum(bones, 1e-9)
+
+
 def f_score(predicted: np.ndarray, true: np.ndarray, threshold: float) -> float:
     """F-score of two point clouds [N, 3] and [M, 3] (Knapitsch et al. 2017, as FreiHAND has it).
 

@@ -33,6 +33,31 @@ def test_reads_the_layout(tmp_path):
     assert photo.hands[0].side is Side.LEFT and not photo.hands[0].reliable
     assert photo.hands[0].world is None
     np.testing.assert_array_equal(photo.ignore_boxes, [(1, 2, 3, 4)])
+    assert photo.stretched is None
+
+
+@pytest.mark.parametrize("count, known", [(1, True), (2, False), (0, False)])
+def test_a_sign_in_the_path_tells_the_fingers_of_the_only_hand(count, known, tmp_path):
+    hand = {
+        "keypoints2d": DIAGONAL.tolist(),
+        "box": [0, 0, 100, 50],
+        "handedness": "Right",
+        "handedness_reliable": True,
+        "reliability": "high",
+    }
+    row = {
+        "file": "images/a.webp",
+        "set": "rps_cv",
+        "split": "val",
+        "hands": [hand] * count,
+        "ignore_boxes": [],
+        "boxes_exhaustive": True,
+        "negative": False,
+        "source": "rps_cv/data/scissors/a.png",
+    }
+    (tmp_path / "labels.jsonl").write_text(json.dumps(row))
+    (photo,) = read_photographs(tmp_path)
+    assert photo.stretched == ((True, True, False, False) if known else None)
 
 
 @pytest.mark.parametrize("content", [None, "not json", '{"file": "a", "split": "val"}', "[]", ""])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -83,7 +84,21 @@ def test_predictions_file_gives_the_same_numbers(photographs, tmp_path):
         out = tmp_path / str(len(results))
         run(truth_for_all, "--suite", "real", "--data", photographs, "--output", out, *extra)
         results.append(json.loads((out / "real.json").read_text()))
-    assert results[0] == results[1]
+    # Hands of lower scores need not be in a file.
+    assert results[0].keys() - results[1].keys() == {"from score 0.3", "from score 0.4"}
+    assert results[0] == results[0] | results[1]
+
+
+def test_other_scores_have_rows_of_their_own(photographs, tmp_path):
+    def unsure(model):
+        hand = replace(HAND, score=0.45)
+        return lambda image, camera, *, score_threshold: Reconstruction([hand])
+
+    run(unsure, "--suite", "real", "--data", photographs, "--output", tmp_path / "out")
+    rows = json.loads((tmp_path / "out/real.json").read_text())
+    found = {name: row["recall"] for name, row in rows.items() if name.startswith("from score")}
+    assert found.pop("from score 0.3") == found.pop("from score 0.4") == 0.5
+    assert rows["all"]["recall"] == 0 and set(found.values()) == {0}
 
 
 def test_predictions_must_cover_the_data(photographs, tmp_path):

@@ -80,3 +80,16 @@ def test_jitter_skips_gaps():
     keypoints[5:] += 100  # the jump across the gap is no jitter
     assert m.jitter(keypoints, np.ones(9)) == 0.0
     assert np.isnan(m.jitter(keypoints[:2], np.ones(2)))
+
+
+def test_straightness_of_a_finger_bent_twice_by_thirty_degrees():
+    points = np.zeros((21, 3))
+    for finger, bend in enumerate(np.radians([0, 30, 90, 120])):
+        steps = [[np.sin(k * bend), np.cos(k * bend), 0] for k in range(3)]
+        points[6 + 4 * finger : 9 + 4 * finger] = np.cumsum(steps, 0)
+    expected = [
+        np.hypot(*sum(np.array([np.sin(k * b), np.cos(k * b)]) for k in range(3))) / 3
+        for b in np.radians([0, 30, 90, 120])
+    ]
+    np.testing.assert_allclose(m.straightness(points), expected)
+    assert expected[1] == pytest.approx(0.911, abs=1e-3) and expected[3] == pytest.approx(0)

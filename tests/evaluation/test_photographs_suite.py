@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,20 @@ def test_sides_count_only_where_the_label_knows():
     photo = photograph(label(), label(300, side=None), label(600, side=Side.LEFT))
     hands = [predicted(), predicted(300), predicted(600)]
     assert Outcomes.of([photo], {"a": hands}).summary()["side"] == 0.5
+
+
+def test_fingers_are_judged_by_the_sign():
+    """Index and middle finger stretched, the others folded back onto their knuckles."""
+    points = np.zeros((21, 3))
+    for finger, reach in enumerate([3, 3, 0.5, 0.5]):
+        points[5 + 4 * finger : 9 + 4 * finger, 1] = 0, 1, 2 - (reach < 1), reach
+    hand = replace(predicted(), keypoints3d=points)
+    scissors = replace(photograph(label()), stretched=(True, True, False, False))
+    paper = replace(scissors, stretched=(True,) * 4)
+    assert Outcomes.of([scissors], {"a": [hand]}).summary()["fingers"] == 1.0
+    assert Outcomes.of([paper], {"a": [hand]}).summary()["fingers"] == 0.5
+    assert np.isnan(Outcomes.of([photograph(label())], {"a": [hand]}).summary()["fingers"])
+    assert np.isnan(Outcomes.of([paper], {"a": []}).summary()["fingers"])
 
 
 def test_weak_predictions_are_not_looked_at():
