@@ -253,8 +253,10 @@ def _build_hand(
     if expected is None:
         certainty, shape_std = np.exp(-((residual / near) ** 2) / 2), None
     else:
-        # Mean absolute errors of Laplace distributions, whose deviations are sqrt(2) times as much.
-        certainty, shape_std = 1 - np.exp(-near / expected[0]), 2**0.5 * expected[1]
+        # Mean absolute errors per axis. In the plane, of a density that falls as exp(-r / c) that
+        # mean is 4 c / pi; of a Laplace distribution the deviation is sqrt(2) times as much.
+        reach = 4 / np.pi * near / expected[0]
+        certainty, shape_std = 1 - (1 + reach) * np.exp(-reach), 2**0.5 * expected[1]
     keypoints3d = joints3d + translation
     covariance = None
     if camera.metric:

@@ -92,8 +92,9 @@ def test_a_network_that_tells_how_far_off_it_may_be_is_believed():
     pixels = project(TEMPLATE.landmarks @ ABOUT_MCP + place, CAMERA)
     letterbox = Letterbox.fit(640, 480, (320, 320))
     side_px = 0.2 * 640  # of the box below
-    spread = np.full((1, 21), 0.06 * 0.2 / np.log(10))  # nine of ten within 6 % of the box
-    spread[0, 8] = 0.2
+    # Nine of ten within 6 % of the box: (1 + r) exp(-r) is a tenth at r = 3.89.
+    spread = np.full((1, 21), 4 / np.pi * 0.06 * 0.2 / 3.88972)
+    spread[0, 8] = 4 / np.pi * 0.06 * 0.2  # r = 1
     hands = []
     for spread3d in (0.005, 0.03):
         decoded = Decoded(
@@ -118,7 +119,7 @@ def test_a_network_that_tells_how_far_off_it_may_be_is_believed():
     sure, unsure = hands
     assert (sure.box[2:] - sure.box[:2]).max() == pytest.approx(side_px)
     np.testing.assert_allclose(np.delete(sure.confidences, 8), 0.9 * sure.score, rtol=1e-4)
-    assert sure.confidences[8] == pytest.approx((1 - np.exp(-0.06)) * sure.score, rel=1e-4)
+    assert sure.confidences[8] == pytest.approx((1 - 2 / np.e) * sure.score, rel=1e-4)
     # A Laplace distribution's standard deviation is its mean absolute error times sqrt(2).
     assert (sure.shape_std, unsure.shape_std) == pytest.approx((0.005 * 2**0.5, 0.03 * 2**0.5))
     assert depth_std(sure.position_covariance) < depth_std(unsure.position_covariance)
