@@ -10,25 +10,27 @@ from hand_perception.hands import Side
 DIAGONAL = np.linspace((0, 0), (100, 50), 21)
 
 
+HAND = {
+    "keypoints2d": DIAGONAL.tolist(),
+    "box": [0, 0, 100, 50],
+    "handedness": "Left",
+    "handedness_reliable": True,
+    "reliability": "medium",
+}
+ROW = {
+    "file": "images/a.webp",
+    "set": "s",
+    "split": "val",
+    "hands": [HAND],
+    "ignore_boxes": [{"box": [1, 2, 3, 4], "reason": "covered"}],
+    "boxes_exhaustive": True,
+    "negative": False,
+}
+
+
 def test_reads_the_layout(tmp_path):
-    hand = {
-        "keypoints2d": DIAGONAL.tolist(),
-        "box": [0, 0, 100, 50],
-        "handedness": "Left",
-        "handedness_reliable": True,
-        "reliability": "medium",
-    }
-    row = {
-        "file": "images/a.webp",
-        "set": "s",
-        "split": "val",
-        "hands": [hand],
-        "ignore_boxes": [{"box": [1, 2, 3, 4], "reason": "covered"}],
-        "boxes_exhaustive": True,
-        "negative": False,
-    }
-    other = row | {"split": "train"}
-    (tmp_path / "labels.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(other)}\n")
+    other = ROW | {"split": "train"}
+    (tmp_path / "labels.jsonl").write_text(f"{json.dumps(ROW)}\n{json.dumps(other)}\n")
     (photo,) = read_photographs(tmp_path)
     assert photo.hands[0].side is Side.LEFT and not photo.hands[0].reliable
     assert photo.hands[0].world is None
@@ -38,24 +40,8 @@ def test_reads_the_layout(tmp_path):
 
 @pytest.mark.parametrize("count, known", [(1, True), (2, False), (0, False)])
 def test_a_sign_in_the_path_tells_the_fingers_of_the_only_hand(count, known, tmp_path):
-    hand = {
-        "keypoints2d": DIAGONAL.tolist(),
-        "box": [0, 0, 100, 50],
-        "handedness": "Right",
-        "handedness_reliable": True,
-        "reliability": "high",
-    }
-    row = {
-        "file": "images/a.webp",
-        "set": "rps_cv",
-        "split": "val",
-        "hands": [hand] * count,
-        "ignore_boxes": [],
-        "boxes_exhaustive": True,
-        "negative": False,
-        "source": "rps_cv/data/scissors/a.png",
-    }
-    (tmp_path / "labels.jsonl").write_text(json.dumps(row))
+    sign = {"set": "rps_cv", "source": "rps_cv/data/scissors/a.png", "hands": [HAND] * count}
+    (tmp_path / "labels.jsonl").write_text(json.dumps(ROW | sign))
     (photo,) = read_photographs(tmp_path)
     assert photo.stretched == ((True, True, False, False) if known else None)
 
