@@ -5,6 +5,7 @@ from hand_perception.geometry import project
 from hand_perception.hands import Camera, Side
 from hand_perception.imaging import Letterbox
 from hand_perception.postprocess import (
+    BOX_SHARE,
     CANDIDATE_SCORE,
     ScoreCalibration,
     build_hands,
@@ -236,10 +237,10 @@ def test_a_hand_that_looks_smaller_in_its_joints_than_in_its_box_is_nearer():
     # A mesh that appears a tenth too small beside its joints.
     about = pixels.mean(0)
     assert shrinkage(pixels, about + (pixels - about) / 1.1, box, CAMERA) == pytest.approx(1.1)
-    # A box a fifth larger than the joints' says half of that, in odds.
+    # A box a fifth larger than the joints' says a quarter of that, as a logarithm.
     middle = (box[:2] + box[2:]) / 2
     larger = np.concatenate([middle + 1.2 * (box[:2] - middle), middle + 1.2 * (box[2:] - middle)])
-    assert shrinkage(pixels, pixels, larger, CAMERA) == pytest.approx(1.2**0.5)
+    assert shrinkage(pixels, pixels, larger, CAMERA) == pytest.approx(1.2**BOX_SHARE)
     # Half out of the image, joints and box are cut alike.
     moved = pixels + (319.5 - pixels[:, 0].mean() + 320, 0)
     cut = np.clip(box + (moved - pixels)[0, [0, 1, 0, 1]], -0.5, [639.5, 479.5, 639.5, 479.5])
