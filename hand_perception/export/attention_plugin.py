@@ -137,6 +137,8 @@ class _Finder:
         locations = self._upstream(gathered.input[1], self._is_locations)
         if joined is None or softmax is None or locations is None:
             return None
+        if self._upstream(locations, lambda name: name == softmax) is not None:
+            return None  # it told where to look, not how much each look counts
         padded = [self._behind(name, "Reshape", "Pad") for name in joined.input]
         maps = [node.input[0] for node in padded if node is not None]
         shapes = [self._shapes.get(name, []) for name in maps]
