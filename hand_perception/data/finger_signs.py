@@ -21,16 +21,19 @@ _DIGITS = {
 }  # fmt: skip
 _GAME = {"rock": "0000", "paper": "1111", "scissors": "1100"}
 _SETS = {
-    "rf_asl_letters": (re.compile(r"/([A-Z])\d+_jpg"), _LETTERS),
-    "rf_signify": (re.compile(r"/([A-Z])\d+_jpg"), _LETTERS),
-    "rps_cv": (re.compile(r"/data/(\w+)/"), _GAME),
-    "sld2062": (re.compile(r"/Dataset/(\d)/"), _DIGITS),
+    "rf_asl_letters": (r"/([A-Z])\d+_jpg", _LETTERS),
+    "rf_signify": (r"/([A-Z])\d+_jpg", _LETTERS),
+    "rps_cv": (r"/data/(\w+)/", _GAME),
+    "sld2062": (r"/Dataset/(\d)/", _DIGITS),
 }
 
 
 def stretched_fingers(set_name: str, source: str) -> tuple[bool, ...] | None:
     """Index to little finger; None where the path does not tell."""
-    pattern, signs = _SETS.get(set_name, (None, {}))
-    named = pattern.search(source) if pattern else None
-    fingers = signs.get(named[1]) if named else None
-    return None if fingers is None else tuple(finger == "1" for finger in fingers)
+    if set_name not in _SETS:
+        return None
+    pattern, signs = _SETS[set_name]
+    named = re.search(pattern, source)
+    if named is None or named[1] not in signs:
+        return None
+    return tuple(finger == "1" for finger in signs[named[1]])

@@ -129,7 +129,7 @@ def matched(sample: dict, hands: list[Hand]) -> Iterator[tuple[int, Hand | None]
 
 def judge(sample: dict, hands: list[Hand]) -> list[Outcome]:
     """One image's predictions against its true hands."""
-    outcomes = []
+    outcomes, camera = [], camera_of(sample)
     for n, hand in matched(sample, hands):
         box, joints, vertices = (sample[k][n] for k in ("boxes", "keypoints3d", "vertices"))
         side = Side.LEFT if sample["is_left"][n] else Side.RIGHT
@@ -138,8 +138,8 @@ def judge(sample: dict, hands: list[Hand]) -> list[Outcome]:
         mesh = np.zeros_like(vertices) if hand is None else hand.vertices
         pa_joints = _MM * mean(procrustes_errors(predicted, joints))
         pa_vertices = _MM * mean(procrustes_errors(mesh, vertices))
-        seen = min(1.0, float(sample["visible"][n]) / whole_area(vertices, camera_of(sample)))
-        conditions = {"seen": seen, "streak": sample["streak"]}
+        seen = min(1.0, float(sample["visible"][n]) / whole_area(vertices, camera))
+        conditions = {"seen": seen, "streak": float(sample["streak"])}
         if hand is None:
             outcomes.append(Outcome(side, size, False, pa_joints, pa_vertices, **conditions))
             continue

@@ -81,8 +81,7 @@ class TwoLooks(CropGraph):
         )
         if out.spread2d is None:
             return told
-        first, mirrored = zip(_halves(out.spread2d), _halves(out.spread3d * UNIT), strict=True)
-        return *told, *((a + b) / 2 for a, b in zip(first, mirrored, strict=True))
+        return *told, *(sum(_halves(spread)) / 2 for spread in (out.spread2d, out.spread3d * UNIT))
 
 
 def _halves(x: Tensor) -> tuple[Tensor, Tensor]:

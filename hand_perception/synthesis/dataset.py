@@ -98,8 +98,8 @@ class SyntheticDataset:
 
     Each item: image [H, W, 3] uint8 RGB; keypoints2d [n, 21, 2] pixels; keypoints3d [n, 21, 3] and
     vertices [n, 778, 3], float32 metres in the camera frame; boxes [n, 4] pixels; is_left [n] bool;
-    visible [n] pixels of the hand that are seen; K [3, 3]; streak, pixels that motion draws a point
-    over, NaN in a folder that does not tell.
+    visible [n] pixels of the hand that are seen; K [3, 3]; streak [], pixels that motion draws a
+    point over, NaN in a folder that does not tell.
 
     Raises DataError when the folder has no finished shard, and on reading a damaged one.
     """
@@ -112,6 +112,8 @@ class SyntheticDataset:
             try:
                 with np.load(labels_path, allow_pickle=False) as archive:
                     shard = {key: archive[key] for key in archive.files}
+                unknown = np.full(len(shard["hands"]), np.nan, np.float32)
+                shard.setdefault("streak", unknown)
                 shard["first_hand"] = np.concatenate([[0], shard["hands"].cumsum()])
             except Exception as error:  # numpy raises anything from BadZipFile to KeyError
                 raise DataError(f"{labels_path} is damaged ({error}): synthesize again") from error
@@ -133,7 +135,7 @@ class SyntheticDataset:
         hands = slice(int(shard["first_hand"][row]), int(shard["first_hand"][row + 1]))
         item = {key: shard[key][hands] for key in _LABELS}
         item["K"] = shard["K"][row]
-        item["streak"] = float(shard["streak"][row]) if "streak" in shard else np.nan
+        item["streak"] = np.asarray(shard["streak"][row])
         image = _picture(self._files[number], *shard["offsets"][row : row + 2], cv2.IMREAD_COLOR)
         item["image"] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         return item

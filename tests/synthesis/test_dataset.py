@@ -100,4 +100,5 @@ def test_contact_sheet_has_a_row_for_each_view(folder):
 
 
 def test_torch_is_not_needed_to_read(folder):
+    assert all(isinstance(v, np.ndarray) for v in SyntheticDataset(folder)[0].values())
     assert not any(isinstance(v, torch.Tensor) for v in SyntheticDataset(folder)[0].values())
