@@ -127,6 +127,7 @@ def scaled(hand: Hand, factor: float) -> Hand:
         vertices=(hand.vertices * factor).astype(np.float32),
         wrist=wrist,
         position_covariance=None if covariance is None else covariance * factor**2,
+        shape_std=None if hand.shape_std is None else hand.shape_std * factor,
     )
 
 
@@ -146,7 +147,7 @@ def scale_to_hand_length(
         )
     out = scaled(hand, length_m / hand_length(hand, template))
     covariance = monocular_covariance(
-        out.keypoints3d, out.keypoints2d, camera, spread_m / length_m, hand.shape_std
+        out.keypoints3d, out.keypoints2d, camera, spread_m / length_m, out.shape_std
     )
     return replace(out, position_covariance=covariance)
 

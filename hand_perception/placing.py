@@ -57,7 +57,9 @@ class HandPlacer:
         if length_m:
             hand = scale_to_hand_length(hand, length_m, camera, topology)
         elif camera.metric and hand.position_covariance is None:
-            covariance = monocular_covariance(hand.keypoints3d, hand.keypoints2d, camera)
+            covariance = monocular_covariance(
+                hand.keypoints3d, hand.keypoints2d, camera, shape_std=hand.shape_std
+            )
             hand = replace(hand, position_covariance=covariance)
         if picture.depth is None:
             return hand

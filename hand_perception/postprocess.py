@@ -216,13 +216,15 @@ def shrinkage(
     return float(np.clip(by_joints * by_box**BOX_SHARE, *_SHRINKAGE))
 
 
-def mirror_in_depth(vertices: np.ndarray) -> np.ndarray:
-    """The hand of the other side that looks almost the same: [V, 3] with its depth turned over.
+def mirror_in_depth(vertices: np.ndarray, ray: np.ndarray) -> np.ndarray:
+    """The hand of the other side that looks almost the same: [V, 3] with its depth along the line
+    of sight, ray [3], turned over.
 
     A palm and a back have the same outline; a mesh whose side is not the one that the image shows
     is wrong about just that.
     """
-    return vertices * [1.0, 1.0, -1.0]
+    along = ray / np.linalg.norm(ray)
+    return vertices - 2 * np.outer(vertices @ along, along)
 
 
 def _build_hand(
@@ -240,8 +242,10 @@ def _build_hand(
     if right is not None:
         told, side_confidence = with_opinion(side, side_confidence, right)
         if told is not side:
-            # Along the gaze: that is the direction in which the outline stays.
-            side, vertices = told, mirror_in_depth(vertices)
+            # Vertices are in the camera's axes, or in those of one that looks at the hand.
+            middle = (box[:2] + box[2:]) / 2
+            ray = np.append(slopes(middle, camera) if gaze is None else (0.0, 0.0), 1.0)
+            side, vertices = told, mirror_in_depth(vertices, ray)
     if gaze is not None:
         vertices = turn_to_camera(vertices, gaze, camera)
     joints3d = template.regressor.astype(np.float64) @ vertices

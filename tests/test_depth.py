@@ -369,5 +369,6 @@ def test_a_jump_back_in_time_starts_the_measurement_anew():
 
 def test_scaling_scales_what_is_not_known():
     covariance = ray_covariance(np.array([0.1, 0, 0.5]), 0.02, 0.001)
-    out = scaled(replace(truth(), position_covariance=covariance), 1.5)
+    out = scaled(replace(truth(), position_covariance=covariance, shape_std=0.01), 1.5)
     np.testing.assert_allclose(out.position_covariance, covariance * 2.25)
+    assert out.shape_std == pytest.approx(0.015)

@@ -34,8 +34,10 @@ class DetectorGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """instances [1, H, 2d], boxes [1, H, 4], feature maps -> joints2d, vertices (m), camera,
-    presence [1, H] in 0..1 (all ones where the model has no such head)."""
+    """instances [1, H, 2d], boxes [1, H, 4], feature maps -> ``decoder_outputs``: joints2d,
+    vertices (m), camera, presence [1, H] in 0..1 (all ones where the model has no such head), and
+    of models that tell: right [1, H] in 0..1; spread2d [1, H, 21] in 0..1 of the image, spread3d
+    [1, H] (m)."""
 
     def __init__(self, model: HandOS) -> None:
         super().__init__()
@@ -50,7 +52,21 @@ class DecoderGraph(nn.Module):
         out = self.decoder(backbone, encoder, instances, boxes)
         logits = out.presence
         presence = torch.ones_like(boxes[..., 0]) if logits is None else logits.sigmoid()
-        return out.joints2d[-1], out.vertices[-1] * UNIT, out.camera[-1], presence
+        joints2d = out.joints2d[-1] if out.answer is None else out.answer
+        told = [joints2d, out.vertices[-1] * UNIT, out.camera[-1], presence]
+        if out.side is not None:
+            told.append(out.side.sigmoid())
+        if out.answer is not None:
+            told += [out.spread2d * boxes[..., 2:].amax(-1, keepdim=True), out.spread3d * UNIT]
+        return tuple(told)
+
+
+def decoder_outputs(model: HandOS) -> list[str]:
+    """Names of what the decoder's graph gives, in its order."""
+    config = model.config.decoder
+    names = ["joints2d", "vertices", "camera", "presence"]
+    names += ["right"] if config.side == "opinion" else []
+    return names + (["spread2d", "spread3d"] if config.joints == "posterior" else [])
 
 
 def _named(origin: str, strides: tuple[int, ...], maps: list[Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,12 @@ import torch
 from torch import nn
 
 from hand_perception.errors import ModelError
-from hand_perception.export.graphs import DecoderGraph, DetectorGraph, feature_names
+from hand_perception.export.graphs import (
+    DecoderGraph,
+    DetectorGraph,
+    decoder_outputs,
+    feature_names,
+)
 from hand_perception.models.detectors.export_forms import ExportForms
 from hand_perception.models.handos.model import HandOS
 
@@ -52,7 +57,7 @@ def export_model(model: HandOS, folder: Path, card: dict) -> dict[str, float]:
         {},
     )
     hands = {"instances": {1: "hands"}, "boxes": {1: "hands"}}
-    outputs = ["joints2d", "vertices", "camera", "presence"]
+    outputs = decoder_outputs(model)
     export_graph(
         decoder,
         (instances[:, :3], boxes, *maps),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hand_perception.export.graphs import DecoderGraph, DetectorGraph
+from hand_perception.export.graphs import DecoderGraph, DetectorGraph, decoder_outputs
 from hand_perception.imaging import Letterbox, check_image
 from hand_perception.models.handos.model import HandOS, normalise
 from hand_perception.runtime.backend import Decoded, Detected
@@ -77,7 +77,8 @@ class TorchBackend:
         self._chosen[hands].numpy()[:] = chosen
         outputs = self._decodes[hands]()
         self._wait()
-        return Decoded(*(value[0].numpy() for value in outputs))
+        values = (value[0].numpy() for value in outputs)
+        return Decoded(**dict(zip(decoder_outputs(self._model), values, strict=True)))
 
     def _detecting(self, height: int, width: int) -> Callable[[], list[Tensor]]:
         inner = Letterbox.fit(width, height, (self._size, self._size)).inner_size

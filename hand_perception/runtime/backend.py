@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,10 +41,10 @@ class Decoded:
     the middle MCP, camera axes; camera [H, 3]: the camera head's numbers; presence [H] in 0..1:
     whether there is a hand at all.
 
-    Of a network that reads crops: right [H] in 0..1, whether it is a right hand; gaze [H, 2], the
-    point in 0..1 of the canvas at which the camera looks whose axes the vertices have. Of one that
-    tells how far off it may be, per axis and on average: spread2d [H, 21] of each 2D joint, in
-    0..1 of the canvas; spread3d [H] of the vertices, in metres.
+    Of a network with an opinion on it: right [H] in 0..1, whether it is a right hand. Of one that
+    reads crops: gaze [H, 2], the point in 0..1 of the canvas at which the camera looks whose axes
+    the vertices have. Of one that tells how far off it may be, per axis and on average: spread2d
+    [H, 21] of each 2D joint, in 0..1 of the canvas; spread3d [H] of the vertices, in metres.
     """
 
     joints2d: np.ndarray
@@ -55,6 +55,16 @@ class Decoded:
     gaze: np.ndarray | None = None
     spread2d: np.ndarray | None = None
     spread3d: np.ndarray | None = None
+
+
+DECODED = ("joints2d", "vertices", "camera", "presence")
+# Of networks that tell more.
+OPINIONS = ("right", "spread2d", "spread3d")
+
+
+def decoded_among(names: Container[str]) -> tuple[str, ...]:
+    """What to read of a decoder that has outputs of these names and reads feature maps."""
+    return DECODED + tuple(name for name in OPINIONS if name in names)
 
 
 class Backend(Protocol):

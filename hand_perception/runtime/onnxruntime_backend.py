@@ -10,14 +10,13 @@ import onnxruntime
 
 from hand_perception.errors import ModelError
 from hand_perception.imaging import letterbox, normalise
-from hand_perception.runtime.backend import Decoded, Detected, ModelFolder
+from hand_perception.runtime.backend import Decoded, Detected, ModelFolder, decoded_among
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-_DECODED = ("joints2d", "vertices", "camera", "presence")
 
 
 class OnnxRuntimeBackend:
@@ -35,6 +34,7 @@ class OnnxRuntimeBackend:
         self._folder = folder
         self._detector = open_session(folder.path / "detector.onnx", threads, provider)
         self._decoder = open_session(folder.path / "decoder.onnx", threads, provider)
+        self._outputs = decoded_among([o.name for o in self._decoder.get_outputs()])
         self._device = "cpu" if provider == "cpu" else "cuda"
         inputs = [i.name for i in self._decoder.get_inputs()]
         self._features = [name for name in inputs if name not in ("instances", "boxes")]
@@ -65,10 +65,11 @@ class OnnxRuntimeBackend:
             binding.bind_cpu_input(name, value)
         for name, value in zip(self._features, detected.features[1], strict=True):
             binding.bind_ortvalue_input(name, value)
-        for name in _DECODED:
+        for name in self._outputs:
             binding.bind_output(name, "cpu")
         self._decoder.run_with_iobinding(binding)
-        return Decoded(*(value.numpy()[0] for value in binding.get_outputs()))
+        values = (value.numpy()[0] for value in binding.get_outputs())
+        return Decoded(**dict(zip(self._outputs, values, strict=True)))
 
     def detector_inputs(self, prepared: np.ndarray) -> dict[str, np.ndarray]:
         """What the detector's graph is fed, to calibrate with."""

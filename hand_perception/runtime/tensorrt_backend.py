@@ -13,15 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from hand_perception.errors import ModelError
-from hand_perception.runtime.backend import Decoded, Detected, ModelFolder
+from hand_perception.runtime.backend import Decoded, Detected, ModelFolder, decoded_among
 from hand_perception.runtime.tensorrt_decoder import Decoder, most_hands
 from hand_perception.runtime.tensorrt_detector import Detector
 from hand_perception.runtime.tensorrt_device import Device, nbytes_of
 from hand_perception.runtime.tensorrt_engines import Engines
 from hand_perception.runtime.tensorrt_frame import RawImage
 from hand_perception.runtime.tensorrt_library import Engine, TensorInfo
-
-_DECODED = ("joints2d", "vertices", "camera", "presence")
 
 
 class TensorRTBackend:
@@ -35,7 +33,8 @@ class TensorRTBackend:
         with self._device.active():
             self._detector = Detector(folder, engines)
             queries = _Queries(self._device, engines.decoder, self._detector)
-            self._decoder = Decoder(self._device, engines.decoder, queries, _DECODED)
+            outputs = decoded_among(engines.decoder.tensors)
+            self._decoder = Decoder(self._device, engines.decoder, queries, outputs)
 
     def prepare(self, image: np.ndarray | RawImage) -> RawImage:
         """RGB uint8 [H, W, 3] or a camera's own bytes; the kernel does the rest in `detect`."""

@@ -39,7 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"public data sets or their shards, by the recipe's names: {', '.join(DATASETS)}",
     )
     parser.add_argument("--mano", type=Path, help="your MANO_RIGHT.pkl, for the sets that need it")
-    parser.add_argument("--init", type=Path, help="start from a stage's file of an earlier run")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="start from a stage's file of an earlier run; from several, each with what it has",
+    )
     parser.add_argument(
         "--detector", type=Path, help="start from the detector alone of such a file"
     )
@@ -68,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     mano = load_mano(args.mano) if args.mano else None
     template = learnt_template(config.topology, mano, args.output)
     objective = load_objective(model, config, template, args.set, args.prior)
+    for path in args.init:
+        objective.load(checkpoint.load_model(path))
     if args.detector:
         checkpoint.load_part(args.detector, "detector", objective.learner.network)
     if args.compile:
@@ -92,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("nothing to train on: give --data, --synthetic, --photographs or all")
     sources = in_topology(sources, template, mano)
     device = torch.device(args.device)
-    Trainer(config, objective, sources, args.output, device, args.workers, args.init).run()
+    Trainer(config, objective, sources, args.output, device, args.workers).run()
     return 0
 
 

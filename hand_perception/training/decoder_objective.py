@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hand_perception.models.detectors.protocol import Detections
 from hand_perception.models.handos.camera import project, translation
-from hand_perception.models.handos.decoder import UNIT, DecoderOutput
+from hand_perception.models.handos.decoder import SPREAD_2D, SPREAD_3D, UNIT, DecoderOutput
 from hand_perception.models.mesh_prior import MeshPrior
 from hand_perception.training.assignment import inside_ignored, sim_ota
 from hand_perception.training.batches import Batch
@@ -19,6 +19,8 @@ from hand_perception.training.losses import (
     MeshTerms,
     heatmap_loss,
     joint_l1,
+    known_mean,
+    laplace_loss,
     oks_loss,
     point_l1,
 )
@@ -40,6 +42,7 @@ class LossWeights:
     consistency: float = 0.1
     camera: float = 1.0
     presence: float = 1.0
+    side: float = 0.5
     prior: float = 0.0  # needs a file of `hand-perception train-prior`
 
 
@@ -155,21 +158,36 @@ def decoder_losses(
     losses: dict[str, Tensor] = {}
     importance = torch.linspace(0.5, 1, len(out.joints2d))
     for k, predicted in enumerate(out.joints2d):
-        error = joint_l1(predicted, joints2d, side, known) * w.joints2d
+        if out.answer is not None and k == len(out.joints2d) - 1:
+            error = answer_loss(out, joints2d, side, known) * w.joints2d
+            predicted = out.answer
+        else:
+            error = joint_l1(predicted, joints2d, side, known) * w.joints2d
         error = error + oks_loss(predicted, joints2d, area, known) * w.oks2d
         losses[f"joints2d_{k}"] = mean(error, weight2d) * float(importance[k])
     if out.heatmaps is not None:
         error = heatmap_loss(out.heatmaps, out.grid, joints2d, side, known)
         losses["heatmap"] = mean(error, weight2d) * w.heatmap
+    if out.evidence is not None:
+        error = heatmap_loss(out.evidence.flatten(-2), out.evidence_grid, joints2d, side, known)
+        losses["evidence"] = mean(error, weight2d) * w.heatmap
+    if out.side is not None:
+        own = pick(batch.side)
+        error = F.binary_cross_entropy_with_logits(out.side, (own > 0).float(), reduction="none")
+        losses["side"] = mean(error, ((own != 0) & chosen.valid).float()) * w.side
     joints3d, vertices = pick(batch.joints3d) / UNIT, pick(batch.vertices) / UNIT
     if out.joints3d is not None:
         error = point_l1(out.joints3d, joints3d, known)
         losses["lifted_joints3d"] = mean(error, weight3d) * w.joints3d
     for k, (predicted, camera) in enumerate(zip(out.vertices, out.camera, strict=True)):
-        own_joints = regressor @ predicted
-        losses[f"mesh_{k}"] = mean(point_l1(predicted, vertices), weight_mesh) * w.vertices
-        error = point_l1(own_joints, joints3d, known)
-        losses[f"joints3d_{k}"] = mean(error, weight3d) * w.joints3d
+        errors = [
+            point_l1(predicted, vertices),
+            point_l1(regressor @ predicted, joints3d, known),
+        ]
+        if out.spread3d is not None and k == len(out.vertices) - 1:
+            errors = [laplace_loss(error, out.spread3d, SPREAD_3D) for error in errors]
+        losses[f"mesh_{k}"] = mean(errors[0], weight_mesh) * w.vertices
+        losses[f"joints3d_{k}"] = mean(errors[1], weight3d) * w.joints3d
         if every_layer or k == len(out.vertices) - 1:
             surface = mesh.edge(predicted, vertices) * w.edge
             surface = surface + mesh.normal(predicted, vertices) * w.normal
@@ -193,6 +211,20 @@ def decoder_losses(
         off = (camera - goal).abs().mean(-1).clamp(max=3)
         losses[f"camera_{k}"] = mean(off, metric) * w.camera
     return losses
+
+
+def answer_loss(out: DecoderOutput, truth: Tensor, side: Tensor, known: Tensor) -> Tensor:
+    """Of the last layer's positions and of where they meet the evidence, half each: [B, K]. How
+    true it is how far off both may be counts, too. truth [B, K, 21, 2], side [B, K] of the boxes.
+    """
+    answers = ((out.joints2d[-1], out.prior_spread), (out.answer, out.spread2d))
+    errors = (
+        laplace_loss(
+            ((predicted - truth).abs() / side[..., None, None]).mean(-1), spread, SPREAD_2D
+        )
+        for predicted, spread in answers
+    )
+    return 0.5 * sum(known_mean(error, known) for error in errors)
 
 
 def _true_camera(t: Tensor, boxes: Tensor, intrinsics: Tensor) -> Tensor:

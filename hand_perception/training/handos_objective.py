@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from hand_perception.errors import DataError
+from hand_perception.errors import DataError, ModelError
 from hand_perception.models.detectors.config import PretrainedDetectorConfig
 from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.model import HandOS, normalise
+from hand_perception.models.handos.side_tuning import LightSide
 from hand_perception.settings import build
 from hand_perception.template import Template, load_template
 from hand_perception.training.batches import Batch, BatchRecipe, Source, StepBatches
@@ -26,6 +28,11 @@ from hand_perception.training.decoder_objective import (
 from hand_perception.training.detector_objective import PosePretext, detector_losses
 from hand_perception.training.losses import MeshTerms
 from hand_perception.training.mesh_prior import load_prior
+
+_log = logging.getLogger(__name__)
+
+# Where MobRecon keeps its encoder.
+ENCODER = "encoder."
 
 
 class Learner(nn.Module):
@@ -77,7 +84,28 @@ class HandOSObjective:
             self.prior.to(device)
 
     def load(self, weights: dict[str, Tensor]) -> None:
-        self.learner.network.load_state_dict(weights)
+        """A HandOS's weights; parts that this one has beyond them, or in other sizes, start as they
+        were made, and it is said which. Of MobRecon with the light encoder: its pyramid, for the
+        one beside the detector.
+
+        Raises ModelError for weights of which this network has no use.
+        """
+        network = self.learner.network
+        if any(name.startswith("detector.") for name in weights):
+            own = network.state_dict()
+            fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+            network.load_state_dict(fitting, strict=False)
+            if anew := sorted({name.rsplit(".", 1)[0] for name in own.keys() - fitting.keys()}):
+                _log.warning("--init: these start as they were made: %s", ", ".join(anew))
+            return
+        pyramid = {k[len(ENCODER) :]: v for k, v in weights.items() if k.startswith(ENCODER)}
+        beside = network.decoder.scratch
+        if not isinstance(beside, LightSide) or not beside.state_dict().keys() <= pyramid.keys():
+            raise ModelError(
+                "--init: weights of another network: give a HandOS's or, with "
+                "decoder.side_tuning=light, those of MobRecon with the light encoder"
+            )
+        beside.load_state_dict({k: pyramid[k] for k in beside.state_dict()})
 
     def prepare(self, stage: StageConfig) -> list[nn.Module]:
         network = self.learner.network

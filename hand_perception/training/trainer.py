@@ -33,8 +33,8 @@ MOST_SKIPPED = 20
 class Trainer:
     """sources: images by the names that StageConfig.sources weighs.
 
-    ``run`` continues from ``output/last.safetensors`` when it is there. initial: weights that a new
-    run starts from, a stage's file of an earlier one.
+    ``run`` continues from ``output/last.safetensors`` when it is there, else from what the
+    objective's learner holds.
     """
 
     def __init__(
@@ -45,7 +45,6 @@ class Trainer:
         output: Path,
         device: torch.device,
         workers: int = 1,
-        initial: Path | None = None,
     ) -> None:
         self.team = Team(device)
         for stage in config.stages:
@@ -60,8 +59,6 @@ class Trainer:
         self.output, self.device, self.workers = output, self.team.device, workers
         objective.to(self.device)
         self.learner = objective.learner
-        if initial is not None:
-            objective.load(checkpoint.load_model(initial))
         self.average = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
         self._board: SummaryWriter | None = None
 

@@ -20,8 +20,10 @@ SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "wind
         {"queries": "unified", "features": "F4", "mask": "a", "expansion": "literal"},
         {"mask": "b", "lift_coordinates": False, "lifting": "skinning", "vertex_queries": 778},
         {"mask": "d", "side_tuning": "swin_t", "swin": SWIN, "value_strides": [8, 16]},
+        {"side_tuning": "light", "side": "opinion"},
+        {"joints": "posterior"},
     ],
-    ids=["a", "b", "d"],
+    ids=["a", "b", "d", "light", "posterior"],
 )
 def test_choices_export(choices, tmp_path):
     if choices.get("side_tuning") == "swin_t":

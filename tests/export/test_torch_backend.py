@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from runtime.tiny_folder import export_tiny, sure_model
+from runtime.tiny_folder import OPINIONS, export_tiny, sure_model
 
 from hand_perception.export.agreement import FLOAT32, compare
 from hand_perception.export.torch_backend import TorchBackend, resampling
@@ -20,10 +20,11 @@ def pictures(count: int) -> list[np.ndarray]:
     return [rng.integers(0, 256, (*sizes[k // 3 % 3], 3), np.uint8) for k in range(count)]
 
 
-def test_it_agrees_with_onnx_runtime(tmp_path):
-    folder = export_tiny(tmp_path)
+@pytest.mark.parametrize("decoder", [{}, OPINIONS], ids=["plain", "opinions"])
+def test_it_agrees_with_onnx_runtime(tmp_path, decoder):
+    folder = export_tiny(tmp_path, **decoder)
     reference = OnnxRuntimeBackend(folder, 1)
-    found = compare(reference, TorchBackend(sure_model()), pictures(6), folder.image_size)
+    found = compare(reference, TorchBackend(sure_model(**decoder)), pictures(6), folder.image_size)
     assert found.hands >= 6
     FLOAT32.check(found, "torch")
 

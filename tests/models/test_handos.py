@@ -7,15 +7,15 @@ from models.tiny import tiny_model
 from hand_perception.errors import ModelError
 from hand_perception.models.handos.camera import project, translation
 from hand_perception.models.handos.config import HandOSConfig
-from hand_perception.models.handos.decoder import UNIT, DecoderLayer
-from hand_perception.models.handos.queries import initial_lifting
+from hand_perception.models.handos.decoder import SPREAD_2D, SPREAD_3D, UNIT, DecoderLayer
+from hand_perception.models.handos.queries import GRID_MARGIN, initial_lifting
 from hand_perception.template import load_template
 
 
-def run(model, hands=2):
+def run(model, hands=2, boxes=None):
     torch.manual_seed(1)
     images = torch.randn(2, 3, 64, 64)
-    boxes = torch.rand(2, hands, 4) * 0.2 + 0.4
+    boxes = torch.rand(2, hands, 4) * 0.2 + 0.4 if boxes is None else boxes
     found = model.detector(images)
     instances = torch.cat([found.q0, found.q6], -1)[:, :hands]
     return found, model.decoder(*model.decoder.read(images, found), instances, boxes)
@@ -158,6 +158,53 @@ def test_a_swin_from_scratch_stands_in_for_the_backbone_and_learns():
     for part in (swin.embeddings, *swin.encoder.layers[:3]):
         assert any(p.grad is not None and p.grad.any() for p in part.parameters())
     assert all(p.grad is None for p in model.detector.parameters())
+
+
+def test_a_light_pyramid_beside_the_frozen_detector_learns():
+    model = tiny_model(side_tuning="light")
+    model.freeze_detector()
+    model.train()
+    images = torch.randn(2, 3, 64, 64)
+    found = model.detector(images)
+    backbone, encoder = model.decoder.read(images, found)
+    assert [(m.shape[1], m.shape[-1]) for m in backbone] == [(32, 16), (128, 8), (128, 4), (128, 2)]
+    instances, boxes = torch.cat([found.q0, found.q6], -1)[:, :1], torch.full((2, 1, 4), 0.5)
+    model.decoder(backbone, encoder, instances, boxes).vertices[-1].square().sum().backward()
+    beside = model.decoder.scratch
+    # Stride 32 too, from which the maps above it know the whole.
+    for part in (beside.backbone.stem, beside.backbone.stages[-1], beside.fuse[-1]):
+        assert any(p.grad is not None and p.grad.any() for p in part.parameters())
+    assert all(p.grad is None for p in model.detector.parameters())
+
+
+def test_evidence_moves_joints_and_flat_evidence_does_not():
+    model = tiny_model(joints="posterior", side="opinion")
+    boxes = torch.tensor([[[0.5, 0.5, 0.4, 0.2], [0.4, 0.6, 0.3, 0.3]]]).repeat(2, 1, 1)
+    last = model.decoder.expansion.evidence.maps
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.zeros_(last.bias)
+    _, out = run(model, boxes=boxes)
+    # Sums of 144 cells in another order: 144^0.5 * 2^-24 of 1 is 7e-7.
+    torch.testing.assert_close(out.answer, out.joints2d[-1], atol=1e-6, rtol=0)
+    assert out.spread2d.shape == out.prior_spread.shape == (2, 2, 21)
+    assert out.spread3d.shape == out.side.shape == (2, 2)
+    # New heads know the usual error only.
+    torch.testing.assert_close(out.spread2d, torch.full((2, 2, 21), SPREAD_2D))
+    torch.testing.assert_close(out.spread3d, torch.full((2, 2), SPREAD_3D))
+    # Evidence that rises by 5 a cell to the right, over the hand's square of 12 cells.
+    model.decoder.expansion.evidence.logits = lambda coarse, fine: (
+        5 * torch.arange(12.0).expand(len(coarse), 21, 12, 12)
+    )
+    _, out = run(model, boxes=boxes)
+    shift = out.answer - out.joints2d[-1]
+    square = (boxes[..., 2:].amax(-1) * GRID_MARGIN)[..., None]
+    assert (shift[..., 0] > 0.2 * square).all() and shift[..., 1].abs().max() < 1e-6
+
+
+def test_a_posterior_needs_a_look_at_the_image():
+    for choice in ({"joints": "posterior"}, {"side": "opinion"}):
+        with pytest.raises(ModelError, match="need decoder.expansion: grid"):
+            tiny_model(expansion="literal", **choice)
 
 
 def test_skinning_weights_start_the_lifting_as_printed():

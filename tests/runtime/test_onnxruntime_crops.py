@@ -158,8 +158,18 @@ def test_turning_to_the_camera_is_closed_form():
 
 
 def test_the_depth_mirror_makes_the_other_side_of_the_same_outline():
-    mirrored = mirror_in_depth(RIGHT_HAND)
+    axis = np.array([0.0, 0.0, 1.0])
+    mirrored = mirror_in_depth(RIGHT_HAND, axis)
     np.testing.assert_array_equal(mirrored[:, :2], RIGHT_HAND[:, :2])
-    np.testing.assert_array_equal(mirror_in_depth(mirrored), RIGHT_HAND)
+    np.testing.assert_array_equal(mirror_in_depth(mirrored, axis), RIGHT_HAND)
     volumes = [signed_volume(v, TEMPLATE.faces) for v in (RIGHT_HAND, mirrored)]
     assert volumes[0] == pytest.approx(-volumes[1]) and volumes[0] > 0
+
+
+def test_the_mirror_stands_across_any_line_of_sight():
+    ray = np.array([0.6, -0.2, 1.0])
+    mirrored = mirror_in_depth(RIGHT_HAND, ray)
+    # Seen from far away along the ray both look the same, and only the depth is another.
+    turn = rotation_to_axis(ray)
+    seen, other = RIGHT_HAND @ turn.T, mirrored @ turn.T
+    np.testing.assert_allclose(other, seen * [1, 1, -1], atol=1e-12)

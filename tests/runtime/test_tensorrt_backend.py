@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from runtime.fake_gpu import FakeCudaError, FakeGpu
-from runtime.tiny_folder import export_tiny, picture, prepare
+from runtime.tiny_folder import OPINIONS, export_tiny, picture, prepare
 
 from hand_perception import cli
 from hand_perception.errors import ImageError, ModelError
@@ -76,6 +76,23 @@ def test_each_number_of_hands_and_more_than_the_engine_takes(gpu, folder, built)
             assert getattr(decoded, name).shape == value.shape
             # float32 in one order of sums on both sides, but for the prepared image's rounding
             np.testing.assert_allclose(getattr(decoded, name), value, atol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("precision", engine.PRECISIONS)
+def test_what_a_network_tells_beside_its_hands_comes_along(gpu, tmp_path, precision):
+    folder = export_tiny(tmp_path / "model", **OPINIONS)
+    # Built only if it agrees with ONNX Runtime within its precision's limits.
+    engine.build(folder, BuildSettings(precision, MAX_HANDS), tmp_path / "engine")
+    both = OnnxRuntimeBackend(folder, 1), select.open_tensorrt(folder, tmp_path / "engine")
+    decoded = []
+    for backend in both:
+        detected = backend.detect(backend.prepare(picture()))
+        decoded.append(backend.decode(detected, np.argsort(-detected.scores)[:2]))
+    for name, shape in (("right", (2,)), ("spread2d", (2, 21)), ("spread3d", (2,))):
+        wanted, found = (getattr(d, name) for d in decoded)
+        assert wanted.shape == found.shape == shape
+        # As above: the prepared image's rounding; float16 has 11 bits.
+        np.testing.assert_allclose(found, wanted, atol=1e-3, rtol=2**-8, err_msg=name)
 
 
 def test_after_the_first_frames_a_frame_is_two_launches_and_no_allocation(gpu, folder, built):

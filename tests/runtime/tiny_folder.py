@@ -20,16 +20,20 @@ from hand_perception.models.mobrecon.model import MobRecon
 from hand_perception.runtime.backend import ModelFolder
 from hand_perception.template import load_template
 
+# Choices of a HandOS that tells all that one can.
+OPINIONS = {"joints": "posterior", "side": "opinion", "side_tuning": "light"}
 
-def sure_model() -> HandOS:
-    model = tiny_model()
+
+def sure_model(**decoder) -> HandOS:
+    model = tiny_model(**decoder)
     # Scores near 0.9 instead of near 0.01: its queries count as hands.
     torch.nn.init.constant_(model.detector.scores[-1].bias, 2.0)
     return model
 
 
-def export_tiny(path: Path) -> ModelFolder:
-    export_model(sure_model(), path, {"recipe": None, "seed": 0, "data": "none, random weights"})
+def export_tiny(path: Path, **decoder) -> ModelFolder:
+    card = {"recipe": None, "seed": 0, "data": "none, random weights"}
+    export_model(sure_model(**decoder), path, card)
     return ModelFolder.open(path)
 
 

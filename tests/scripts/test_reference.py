@@ -1,25 +1,15 @@
 from __future__ import annotations
 
-import importlib.util
 import re
-from pathlib import Path
 
 import pytest
+from script_file import ROOT, load_script
 
 pytest.importorskip("rosbags", reason="needs the bag extra")
 
-ROOT = Path(__file__).parent.parent.parent
-
-
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 def test_the_reference_is_what_the_code_says():
-    script = load("make_reference")
+    script = load_script("make_reference")
     written = script.REFERENCE.read_text(encoding="utf-8")
     assert written == script.reference(), "stale: run python scripts/make_reference.py"
 

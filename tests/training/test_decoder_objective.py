@@ -7,11 +7,14 @@ import trimesh
 from models.tiny import TINY, tiny_model
 from one_hand import one_hand
 
-from hand_perception.errors import DataError
+from hand_perception.errors import DataError, ModelError
 from hand_perception.models.detectors.protocol import Detections
 from hand_perception.models.handos.camera import translation
-from hand_perception.models.handos.decoder import UNIT, DecoderOutput
+from hand_perception.models.handos.config import HandOSConfig
+from hand_perception.models.handos.decoder import SPREAD_2D, SPREAD_3D, UNIT, DecoderOutput
 from hand_perception.models.mesh_prior import MeshPrior, PriorConfig
+from hand_perception.models.mobrecon.config import MobReconConfig
+from hand_perception.models.mobrecon.model import MobRecon
 from hand_perception.template import load_template
 from hand_perception.training.batches import BatchRecipe, collate
 from hand_perception.training.decoder_objective import (
@@ -24,7 +27,7 @@ from hand_perception.training.decoder_objective import (
     presence_loss,
 )
 from hand_perception.training.handos_objective import HandOSObjective
-from hand_perception.training.losses import OKS_SIGMAS, MeshTerms
+from hand_perception.training.losses import OKS_SIGMAS, MeshTerms, heatmap_loss
 
 
 def a_batch():
@@ -221,6 +224,64 @@ def test_the_papers_instances_keep_their_own_boxes():
     own = choose_instances(found, batch, 1, iou_cost=1.0, true_boxes=0.0)
     assert torch.equal(own.boxes, found.boxes)
     assert not torch.equal(choose_instances(found, batch, 1).boxes, found.boxes)
+
+
+def test_an_answer_counts_by_how_sure_it_is():
+    out, chosen, batch, mesh, regressor = doubled_hand()
+    joints2d = batch.keypoints2d[:, :1]
+    # The prior is a tenth of the box off along x and twice as unsure as usual; the answer is right.
+    out.answer, out.prior_spread = joints2d, torch.full((1, 1, 21), 2 * SPREAD_2D)
+    out.spread2d, out.spread3d = torch.full((1, 1, 21), SPREAD_2D), torch.full((1, 1), SPREAD_3D)
+    grid = torch.rand(1, 1, 100, 2).double()
+    out.evidence, out.evidence_grid = torch.zeros(1, 1, 21, 10, 10).double(), grid
+    out.side, batch.side[:] = torch.tensor([[math.log(3.0)]]), -1.0  # 3/4 for a right hand
+    weights = LossWeights(joints2d=10, heatmap=2, side=5)
+    losses = decoder_losses(out, chosen, batch, mesh, regressor, regressor, weights)
+    prior = SPREAD_2D * (0.05 / (2 * SPREAD_2D) + math.log(2))
+    # Half of it the prior's, and half as the first of several layers.
+    assert float(losses["joints2d_0"]) == pytest.approx(0.5 * 10 * 0.5 * prior, rel=1e-5)
+    assert float(losses["side"]) == pytest.approx(-5 * math.log(1 / 4), rel=1e-6)
+    # Evidence that tells nothing of 100 places.
+    side = chosen.boxes[..., 2:].amax(-1)
+    told = float(heatmap_loss(torch.zeros(1, 1, 21, 100), grid, joints2d, side))
+    assert float(losses["evidence"]) == pytest.approx(2 * told, rel=1e-6)
+    # As sure as usual, a mesh costs what it costs without.
+    plain, *_ = doubled_hand()
+    expected = decoder_losses(plain, chosen, batch, mesh, regressor, regressor, weights)
+    assert float(losses["mesh_0"]) == pytest.approx(float(expected["mesh_0"]), rel=1e-6)
+    batch.side[:] = 0
+    unknown = decoder_losses(out, chosen, batch, mesh, regressor, regressor, weights)
+    assert float(unknown["side"]) == 0
+
+
+def test_a_network_goes_on_from_one_without_its_newer_parts(caplog):
+    plain = tiny_model().state_dict()
+    grown = HandOSObjective(grown_config(side_tuning="light", joints="posterior"), {}, seed=3)
+    grown.load(plain)
+    assert "decoder.doubt2d" in caplog.text and "decoder.layers_2d" not in caplog.text
+    own = grown.learner.network.state_dict()
+    for name in ("decoder.layers_2d.0.ffn.0.weight", "detector.token.weight"):
+        assert torch.equal(own[name], plain[name])
+
+
+def test_the_light_pyramid_starts_as_mobrecons():
+    torch.manual_seed(4)
+    mobrecon = MobRecon(MobReconConfig(encoder="light"), load_template()).state_dict()
+    objective = HandOSObjective(grown_config(side_tuning="light"), {})
+    objective.load(mobrecon)
+    beside = objective.learner.network.decoder.scratch.state_dict()
+    assert all(torch.equal(v, mobrecon[f"encoder.{k}"]) for k, v in beside.items())
+    for network, weights in (
+        (HandOSObjective(TINY, {}), mobrecon),
+        (objective, {"mesh_stage.x": torch.zeros(1)}),
+    ):
+        with pytest.raises(ModelError, match="weights of another network"):
+            network.load(weights)
+
+
+def grown_config(**decoder) -> HandOSConfig:
+    values = TINY.to_dict()
+    return HandOSConfig.from_dict(values | {"decoder": values["decoder"] | decoder})
 
 
 def test_a_prior_needs_no_labels():

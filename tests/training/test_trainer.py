@@ -90,16 +90,10 @@ def test_a_new_run_starts_from_an_earlier_ones_weights(tmp_path):
     first = tmp_path / "first" / "detector.safetensors"
     config = TrainingConfig("tiny", stages("mesh", steps=0))
     sources = {"synthetic": OneHand(), "photographs": OneHand()}
-    second = Trainer(
-        config,
-        HandOSObjective(TINY, {}),
-        sources,
-        tmp_path / "b",
-        torch.device("cpu"),
-        0,
-        initial=first,
-    )
-    weights = checkpoint.load(first)[0]["model"]
+    weights = checkpoint.load_model(first)
+    objective = HandOSObjective(TINY, {})
+    objective.load(weights)
+    second = Trainer(config, objective, sources, tmp_path / "b", torch.device("cpu"), 0)
     for name, value in second.network_weights().items():
         assert torch.equal(value, weights[name]), name
     with pytest.raises(ModelError, match="no stage's file"):

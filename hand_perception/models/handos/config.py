@@ -27,7 +27,9 @@ CHOICES = {
     "expansion": ("grid", "literal"),
     "queries": ("instance", "unified"),
     "features": ("F6", "F4"),
-    "side_tuning": ("backbone", "swin_t"),
+    "side_tuning": ("backbone", "swin_t", "light"),
+    "joints": ("regression", "posterior"),
+    "side": ("normals", "opinion"),
     "mask": ("a", "b", "c", "d"),
     "lifting": ("distance", "skinning"),
 }
@@ -61,14 +63,21 @@ class DecoderConfig:
     queries: str = "instance"
     # F^e: the encoder's last maps, or those two thirds through it.
     features: str = "F6"
-    # F^s: from the frozen backbone's maps, or from a Swin Transformer that learns from nothing;
-    # ``swin`` differs from transformers' SwinConfig, whose defaults are SwinT's.
+    # F^s: from the frozen backbone's maps, or from a network beside it that learns: a Swin
+    # Transformer from nothing, or a light pyramid, which may start as MobRecon's. ``swin`` differs
+    # from transformers' SwinConfig, whose defaults are SwinT's.
     side_tuning: str = "backbone"
     swin: dict[str, Any] = field(default_factory=dict)
     # Who attends to whom in the interactive layers: Fig. 8 (a) to (d), Table 7.
     mask: str = "c"
     # The 2D model passes through all layers, the interactive ones as 2D layers (supplement VI.2).
     all_layers_2d: bool = False
+    # 2D joints as the last layer has them, or as the prior to which a finer heatmap of the grid
+    # expansion is the evidence; then the network tells how far off it may be.
+    joints: str = "regression"
+    # A hand's side from the mesh's normals alone (section 3.5), or with the grid expansion's
+    # opinion beside them.
+    side: str = "normals"
     # L starts from distances to the rest keypoints or from skinning weights, as printed.
     lifting: str = "distance"
 
@@ -76,6 +85,10 @@ class DecoderConfig:
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise ModelError(f"decoder.{name} is {value!r}: use one of {choices}")
+        if self.expansion != "grid" and (self.joints == "posterior" or self.side == "opinion"):
+            raise ModelError(
+                "decoder.joints: posterior and decoder.side: opinion need decoder.expansion: grid"
+            )
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,27 @@ from hand_perception.models.detectors.protocol import (
 )
 from hand_perception.models.handos.config import DecoderConfig
 from hand_perception.models.handos.queries import (
+    GRID_MARGIN,
     BoxRelativePosition,
     GridExpansion,
     LiteralExpansion,
     QueryLifting,
 )
-from hand_perception.models.handos.side_tuning import ScratchSwin, SideTuning
-from hand_perception.models.layers import Attention, DeformableAttention, mlp
+from hand_perception.models.handos.side_tuning import LightSide, ScratchSwin, SideTuning
+from hand_perception.models.layers import (
+    Attention,
+    DeformableAttention,
+    laplace_scale,
+    mlp,
+    zeroed,
+)
+from hand_perception.models.posterior import posterior_shift
 from hand_perception.template import Template
 
 UNIT = 0.1  # metres
+# Usual errors, where learning how far off an answer may be starts: of a 2D joint in sides of its
+# hand's box, of the mesh in UNIT.
+SPREAD_2D, SPREAD_3D = 0.05, 0.1
 
 JOINTS, CAMERA = slice(0, NUM_KEYPOINTS), slice(-1, None)
 VERTICES, GEOMETRY, ALL = slice(NUM_KEYPOINTS, -1), slice(0, -1), slice(None)
@@ -50,8 +61,12 @@ VISIBILITY = {
 class DecoderOutput:
     """joints2d: [B, M, 21, 2] in 0..1, one for the reference and one a layer.
     joints3d: [B, M, 21, 3]. vertices: [B, M, 778, 3] and camera: [B, M, 3], one an interactive
-    layer; camera.py says what the three numbers are. heatmaps, grid: of the grid expansion.
-    presence: [B, M + judged], logits, of the grid expansion.
+    layer; camera.py says what the three numbers are.
+
+    Of the grid expansion: heatmaps, evidence and their grids; logits presence [B, M + judged] and
+    side [B, M], of a right hand. Of joints "posterior": answer [B, M, 21, 2], where the last of
+    joints2d and the evidence meet; scales of Laplace distributions, how far off each may be:
+    prior_spread and spread2d [B, M, 21] in sides of the box, spread3d [B, M] of the last vertices.
     """
 
     joints2d: list[Tensor] = field(default_factory=list)
@@ -60,7 +75,14 @@ class DecoderOutput:
     camera: list[Tensor] = field(default_factory=list)
     heatmaps: Tensor | None = None
     grid: Tensor | None = None
+    evidence: Tensor | None = None
+    evidence_grid: Tensor | None = None
     presence: Tensor | None = None
+    side: Tensor | None = None
+    answer: Tensor | None = None
+    prior_spread: Tensor | None = None
+    spread2d: Tensor | None = None
+    spread3d: Tensor | None = None
 
 
 class DecoderLayer(nn.Module):
@@ -114,8 +136,8 @@ class InteractiveDecoder(nn.Module):
         c, dim = config, config.dim
         self.config = config
         self.scratch = None
-        if c.side_tuning == "swin_t":
-            self.scratch = ScratchSwin(c.swin)
+        if c.side_tuning != "backbone":
+            self.scratch = LightSide() if c.side_tuning == "light" else ScratchSwin(c.swin)
             backbone_widths = self.scratch.widths
         strides = c.value_strides if c.expansion == "literal" else (4, *c.value_strides)
         widths = c.side_widths[-len(strides) :]
@@ -134,7 +156,13 @@ class InteractiveDecoder(nn.Module):
         else:
             self.instance = nn.Linear(2 * query_dim, dim)
         if c.expansion == "grid":
-            self.expansion = GridExpansion(dim, [c.side_widths[0], dim], c.grid_size)
+            self.expansion = GridExpansion(
+                dim,
+                [c.side_widths[0], dim],
+                c.grid_size,
+                sides=c.side == "opinion",
+                finer=c.joints == "posterior",
+            )
         else:
             self.expansion = LiteralExpansion(dim)
         self.position = BoxRelativePosition(dim)
@@ -153,6 +181,10 @@ class InteractiveDecoder(nn.Module):
         interactive = range(c.layers_interactive)
         self.head_vertices = nn.ModuleList(mlp(dim, dim, 3, last_scale=0.1) for _ in interactive)
         self.head_camera = nn.ModuleList(mlp(dim, dim, 3, last_scale=0.1) for _ in interactive)
+        self.doubt2d = self.doubt3d = None
+        if c.joints == "posterior":
+            self.doubt2d = zeroed(nn.Linear(dim, 2))
+            self.doubt3d = zeroed(nn.Linear(dim, 1))
 
     @property
     def map_names(self) -> tuple[list[str], list[str]]:
@@ -187,7 +219,14 @@ class InteractiveDecoder(nn.Module):
         if judged:
             boxes = boxes[:, :-judged]
             joints = joints.first(boxes.shape[1])
-        output = DecoderOutput(heatmaps=joints.heatmaps, grid=joints.grid, presence=presence)
+        output = DecoderOutput(
+            heatmaps=joints.heatmaps,
+            grid=joints.grid,
+            evidence=joints.evidence,
+            evidence_grid=joints.evidence_grid,
+            presence=presence,
+            side=joints.side,
+        )
         output.joints2d.append(joints.boxes[..., :2])
 
         q, reference = joints.queries, joints.boxes
@@ -199,11 +238,12 @@ class InteractiveDecoder(nn.Module):
             output.joints2d.append(reference[..., :2])
 
         base = None
+        last = len(output.joints2d) - 2  # the first are the references
         if self.head_joints3d is not None:
-            last = len(output.joints2d) - 2  # the first are the references
             output.joints3d = self.head_joints3d(self.norms[last](q))
             base = self.lifting.to_mesh(self.lifting.lift_points(output.joints3d))
         if not with_mesh:
+            self._answer(output, self.norms[last](q), boxes)
             return output
 
         lifted, lifted_boxes = self.lifting(q, reference.detach(), boxes)
@@ -220,7 +260,28 @@ class InteractiveDecoder(nn.Module):
             mesh = self.lifting.to_mesh(self.head_vertices[k](normed[:, :, VERTICES]))
             output.vertices.append(mesh if base is None else base + mesh)
             output.camera.append(self.head_camera[k](normed[:, :, -1]))
+        self._answer(output, normed[:, :, JOINTS], boxes)
+        if self.doubt3d is not None:
+            # The camera's token sees all others.
+            logits = self.doubt3d(normed[:, :, -1])[..., 0]
+            output.spread3d = laplace_scale(logits, SPREAD_3D)
         return output
+
+    def _answer(self, output: DecoderOutput, q: Tensor, boxes: Tensor) -> None:
+        """q [B, M, 21, d]: of the joints, normed."""
+        if self.doubt2d is None:
+            return
+        spreads = laplace_scale(self.doubt2d(q), SPREAD_2D)
+        output.prior_spread, output.spread2d = spreads.unbind(-1)
+        whole = (boxes[..., 2:].amax(-1) * GRID_MARGIN)[..., None, None]
+        prior = output.joints2d[-1]
+        within = (prior - boxes[:, :, None, :2]) / whole + 0.5
+        shift = posterior_shift(
+            output.evidence.flatten(0, 1),
+            within.flatten(0, 1),
+            (output.prior_spread / GRID_MARGIN).flatten(0, 1),
+        )
+        output.answer = prior + shift.reshape(prior.shape) * whole
 
     def _instances(self, found: Tensor) -> Tensor:
         """Q^inst, or Q^uni for every instance (section 4.3); [B, M, d]."""

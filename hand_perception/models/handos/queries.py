@@ -6,7 +6,7 @@ Shapes: B images, M hand slots an image, J = 21 joints, V vertex queries; boxes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hand_perception.hands import NUM_KEYPOINTS
 from hand_perception.models.layers import ConvNorm, ResidualBlock, mlp, sample_map, sine_embedding
+from hand_perception.models.posterior import FineHeatmaps
 from hand_perception.template import KEYPOINT_OF_JOINT, Template
 
 # The square sampled around a hand is this much larger than its box.
@@ -26,18 +27,23 @@ LIFT_SIGMA = 0.018
 @dataclass
 class JointQueries:
     """queries [B, M, J, d], boxes [B, M, J, 4]; heatmaps [B, M, J, G*G] on grid [B, M, G*G, 2];
-    presence [B, M]: logit that there is a hand at all.
+    evidence [B, M, J, 2G, 2G]: finer heatmaps over the same square, on evidence_grid [B, M, 4G*G,
+    2]. Logits [B, M]: presence, that
+    there is a hand at all; side, that it is a right one.
     """
 
     queries: Tensor
     boxes: Tensor
     heatmaps: Tensor | None = None
     grid: Tensor | None = None
+    evidence: Tensor | None = None
+    evidence_grid: Tensor | None = None
     presence: Tensor | None = None
+    side: Tensor | None = None
 
     def first(self, slots: int) -> JointQueries:
         """The first ``slots`` of M."""
-        whole = (self.queries, self.boxes, self.heatmaps, self.grid, self.presence)
+        whole = (getattr(self, field.name) for field in fields(self))
         return JointQueries(*(None if x is None else x[:, :slots] for x in whole))
 
 
@@ -65,10 +71,18 @@ class GridExpansion(nn.Module):
     centre has no evidence to move by. A small grid sampled inside the box gives each joint a
     heatmap, its soft-argmax the reference centre, and the pooled features a first look.
 
-    The same look tells a hand from what the detector took for one: ``presence``.
+    The same look tells a hand from what the detector took for one, ``presence``, and a right hand
+    from a left one. sides: whether it tells that; finer: whether finer heatmaps are made, too.
     """
 
-    def __init__(self, dim: int, map_widths: list[int], grid_size: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        map_widths: list[int],
+        grid_size: int,
+        sides: bool = False,
+        finer: bool = False,
+    ) -> None:
         super().__init__()
         self.size_grid = grid_size
         self.joint = nn.Parameter(torch.randn(NUM_KEYPOINTS, dim))
@@ -89,10 +103,12 @@ class GridExpansion(nn.Module):
         self.heatmap = nn.Conv2d(dim, NUM_KEYPOINTS, 1)
         self.pooled = nn.Linear(dim, dim)
         self.presence = mlp(2 * dim, dim, 1)
+        self.side = mlp(2 * dim, dim, 1) if sides else None
+        self.evidence = FineHeatmaps(dim, map_widths[0]) if finer else None
 
     def forward(self, instances: Tensor, boxes: Tensor, maps: list[Tensor]) -> JointQueries:
         batch, slots = boxes.shape[:2]
-        grid = self.grid(boxes)
+        grid = self.grid(boxes, self.size_grid)
         sampled = [sample_map(m, grid.flatten(1, 2)) for m in maps]
         x = torch.cat(sampled, -1).reshape(batch * slots, self.size_grid, self.size_grid, -1)
         x = x.permute(0, 3, 1, 2)
@@ -103,12 +119,18 @@ class GridExpansion(nn.Module):
             x = self.fuse(torch.cat([x, up], 1))
             heatmaps = self.heatmap(x).flatten(2)
             summary = self.summary(coarse)
+            evidence = finer = None
+            if self.evidence is not None:
+                finer = self.grid(boxes, 2 * self.size_grid)
+                evidence = self._evidence(x, finer, maps[0])
         x, heatmaps, summary = x.float().flatten(2), heatmaps.float(), summary.float()
         probability = heatmaps.softmax(-1)
         pooled = torch.bmm(probability, x.transpose(1, 2))
         centre = torch.bmm(probability, grid.reshape(batch * slots, -1, 2))
         summary = summary.reshape(batch, slots, -1)
-        presence = self.presence(torch.cat([summary, instances], -1))[..., 0]
+        look = torch.cat([summary, instances], -1)
+        presence = self.presence(look)[..., 0]
+        side = None if self.side is None else self.side(look)[..., 0]
         queries = (
             instances[:, :, None]
             + self.joint
@@ -122,20 +144,29 @@ class GridExpansion(nn.Module):
             torch.cat([centre, size], -1),
             heatmaps.reshape(batch, slots, NUM_KEYPOINTS, -1),
             grid,
+            evidence,
+            finer,
             presence,
+            side,
         )
 
-    def grid(self, boxes: Tensor) -> Tensor:
-        """Sample points of each box's square, row by row, [B, M, G*G, 2].
+    def _evidence(self, x: Tensor, grid: Tensor, finest: Tensor) -> Tensor:
+        """x [B * M, d, G, G], and the finest map sampled twice as densely."""
+        size = 2 * self.size_grid
+        fine = sample_map(finest, grid.flatten(1, 2)).reshape(-1, size, size, finest.shape[1])
+        logits = self.evidence.logits(x, fine.permute(0, 3, 1, 2))
+        return logits.float().reshape(*grid.shape[:2], *logits.shape[1:])
+
+    def grid(self, boxes: Tensor, count: int) -> Tensor:
+        """Sample points of each box's square, row by row, [B, M, count * count, 2].
 
         The square is one in the 0..1 coordinates of the network's image, which is square itself
         or nearly so.
         """
         side = boxes[..., 2:].amax(-1)[..., None] * GRID_MARGIN
-        steps = (torch.arange(self.size_grid, device=boxes.device) + 0.5) / self.size_grid - 0.5
+        steps = (torch.arange(count, device=boxes.device) + 0.5) / count - 0.5
         x = boxes[..., :1] + side * steps
         y = boxes[..., 1:2] + side * steps
-        count = self.size_grid
         x = x[:, :, None, :].expand(-1, -1, count, -1)
         y = y[:, :, :, None].expand(-1, -1, -1, count)
         return torch.stack([x, y], -1).flatten(2, 3)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hand_perception.errors import ModelError
+from hand_perception.models.handos.backbone import LIGHT_WIDTH, LightPyramid
 from hand_perception.models.layers import ConvNorm
 
 
@@ -53,3 +55,16 @@ class ScratchSwin(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """images [B, 3, H, W] -> maps at strides 4, 8, 16, 32."""
         return list(self.swin(images).feature_maps)
+
+
+class LightSide(LightPyramid):
+    """A light pyramid beside the frozen detector, and learning: what tells a hand from a chair need
+    not tell one joint from the next. widths: channels at strides 4, 8, 16, 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widths = (self.fine_width, LIGHT_WIDTH, LIGHT_WIDTH, LIGHT_WIDTH)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.training):
+            return super().forward(images)

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hand_perception.models.handos.backbone import Backbone
-from hand_perception.models.handos.config import DetectorConfig
+from hand_perception.models.handos.backbone import LIGHT_WIDTH, LightPyramid
 from hand_perception.models.layers import ConvNorm, ResidualBlock
 from hand_perception.models.mobrecon.blocks import (
     Bottleneck,
@@ -33,7 +32,6 @@ class Encoded:
 
 
 MAP_WIDTH = 24
-LIGHT_WIDTH = 128
 
 
 @dataclass(frozen=True)
@@ -161,8 +159,8 @@ class StackedEncoder(nn.Module):
         return Encoded(self.project(middle), maps, fine)
 
 
-class LightEncoder(nn.Module):
-    """The detector's backbone and one way back up; F^e is its top, at stride 8.
+class LightEncoder(LightPyramid):
+    """Of the light pyramid F^e is the map at stride 8, which knows all above it.
 
     Beyond the paper: it starts from what the detector's backbone has learned about hands, and
     plain convolutions train several times faster on a CPU than the stacked blocks.
@@ -170,20 +168,11 @@ class LightEncoder(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        config = DetectorConfig()
-        self.backbone = Backbone(config.widths, config.blocks)
-        self.fine_width, widths = config.widths[1], config.widths[2:]
-        self.lateral = nn.ModuleList(ConvNorm(w, LIGHT_WIDTH, 1, act=False) for w in widths)
-        self.fuse = nn.ModuleList(ResidualBlock(LIGHT_WIDTH, LIGHT_WIDTH) for _ in widths)
         self.maps = ConvNorm(LIGHT_WIDTH, MAP_WIDTH, 1)
         self.project = nn.Conv2d(LIGHT_WIDTH, features, 1)
 
     def forward(self, crops: Tensor) -> Encoded:
-        fine, *maps = self.backbone(crops)
-        x = None
-        for lateral, fuse, m in zip(self.lateral[::-1], self.fuse[::-1], maps[::-1], strict=True):
-            level = lateral(m)
-            x = fuse(level if x is None else level + F.interpolate(x, scale_factor=2.0))
+        fine, x, *_ = super().forward(crops)
         return Encoded(self.project(x), self.maps(x), fine)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hand_perception.hands import NUM_KEYPOINTS
-from hand_perception.models.layers import ConvNorm, laplace_scale, zeroed
+from hand_perception.models.layers import laplace_scale, zeroed
 from hand_perception.models.mobrecon.encoder import MAP_WIDTH, Encoded
+from hand_perception.models.posterior import FineHeatmaps, posterior_shift
 
-HEATMAP_WIDTH = 32
 # A joint's usual error in sides of the crop, where learning its spread starts.
 SPREAD = 0.04
 
@@ -55,22 +54,17 @@ class MapRegression(nn.Module):
         return Pose2D(0.5 + self.position(self.maps(encoded.maps).flatten(2)))
 
 
-class Heatmaps(nn.Module):
+class Heatmaps(FineHeatmaps):
     """H^p: one more step up, to a quarter of the crop's side, and the place of the highest
     response. Positions have no gradient; heatmaps are taught. skips: whether the finer map joins.
     """
 
     def __init__(self, fine_width: int, skips: bool) -> None:
-        super().__init__()
-        self.coarse = nn.Conv2d(MAP_WIDTH, HEATMAP_WIDTH, 1)
-        self.fine = ConvNorm(fine_width, HEATMAP_WIDTH, 1, act=False) if skips else None
-        self.maps = nn.Conv2d(HEATMAP_WIDTH, NUM_KEYPOINTS, 3, padding=1)
+        super().__init__(MAP_WIDTH, fine_width if skips else 0)
 
     def heatmaps(self, encoded: Encoded) -> Tensor:
         """Logits [B, 21, S / 4, S / 4]."""
-        x = F.interpolate(self.coarse(encoded.maps), scale_factor=2.0, mode="nearest")
-        x = x if self.fine is None else x + self.fine(encoded.fine)
-        return self.maps(F.relu(x))
+        return self.logits(encoded.maps, encoded.fine)
 
     def forward(self, encoded: Encoded) -> Pose2D:
         maps = self.heatmaps(encoded)
@@ -93,9 +87,8 @@ class SoftArgmax(Heatmaps):
 
 
 class Posterior(MapRegression):
-    """Beyond the paper: MapReg knows hands and how they are held, but not to the pixel; a heatmap
-    knows the pixel, but not always which finger it is of. So MapReg's position is the prior, the
-    heatmap the evidence, and their product tells the joint.
+    """Beyond the paper: MapReg's position is the prior, the heatmap the evidence, and their product
+    tells the joint (models/posterior.py).
 
     Both positions learn how far off they may be (Kendall and Gal 2017): that is the prior's width,
     and joints that nobody can see do not blur those that can be seen.
@@ -116,25 +109,6 @@ class Posterior(MapRegression):
             prior_spread, spread = laplace_scale(self.doubt(hidden), SPREAD).unbind(-1)
             shift = posterior_shift(heatmaps.float(), prior, prior_spread)
         return Pose2D(prior + shift, heatmaps, spread, prior, prior_spread)
-
-
-def posterior_shift(heatmaps: Tensor, prior: Tensor, spread: Tensor) -> Tensor:
-    """How far evidence, logits [B, 21, N, N], moves the mean of Laplace distributions around
-    ``prior`` [B, 21, 2] with scales ``spread`` [B, 21]: [B, 21, 2].
-
-    A shift, not a place: where the evidence tells nothing it is zero, also for joints outside.
-    """
-    size = heatmaps.shape[-1]
-    centres = (torch.arange(size, device=heatmaps.device) + 0.5) / size
-    logits = -(centres - prior[..., None]).abs() / spread[..., None, None]  # [B, 21, 2, N]
-    before = (logits.softmax(-1) * centres).sum(-1)
-    x, y = logits.unbind(2)
-    logits = heatmaps + y[..., None] + x[..., None, :]
-    cells = torch.stack(torch.meshgrid(centres, centres, indexing="xy")).flatten(1)
-    # Coordinates on the left: an engine in half precision takes what is constant on the right for
-    # the weights of a layer (export/precision.py).
-    after = cells @ logits.flatten(2).softmax(-1)[..., None]
-    return after[..., 0] - before
 
 
 class Regression(nn.Module):
