@@ -15,8 +15,8 @@ from hand_perception.hands import WRIST, Camera
 # 1989, ANSUR. No network tells a size better than that by looks.
 HAND_SIZE_STD = 0.06
 # Error of a root-relative joint, in metres: what a network's pose adds, where it does not tell so
-# itself. That of handos_s, whose joints are off by 25 mm after Procrustes and whose depths by 12 %
-# in the median (README).
+# itself. That of one whose joints are off by 25 mm after Procrustes and whose depths by 12 % in the
+# median.
 SHAPE_STD_M = 0.02
 # 21 joints err together, finger by finger: they count as one a finger.
 _INDEPENDENT_JOINTS = 5
