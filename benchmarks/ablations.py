@@ -49,6 +49,8 @@ ROWS = {
     "queries=unified": ["decoder.queries=unified"],
     "features=F4": ["decoder.features=F4"],
     "side_tuning=swin_t": ["decoder.side_tuning=swin_t"],
+    "side_tuning=light": ["decoder.side_tuning=light"],
+    "joints=posterior": ["decoder.joints=posterior"],
     "mask=a": ["decoder.mask=a"],
     "mask=b": ["decoder.mask=b"],
     "mask=d": ["decoder.mask=d"],
@@ -79,7 +81,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     config = checkpoint.load(args.detector)[1]["config"]
-    config["decoder"] |= SMALL
+    # The paper's choices and its kind of network, whatever the file's own decoder has.
+    config["decoder"] = SMALL
     base = HandOS(HandOSConfig.from_dict(config), load_template())
     checkpoint.load_part(args.detector, "detector", base)
     base.freeze_detector()
@@ -125,7 +128,9 @@ def learn(model: HandOS, seen: list[Seen], steps: int, weights: LossWeights) -> 
     model.train()
     template = load_template()
     mesh = MeshTerms(torch.from_numpy(template.faces).long())
-    regressor = torch.from_numpy(template.regressor)
+    regressor, landmarks = (
+        torch.from_numpy(matrix) for matrix in (template.regressor, template.landmarks)
+    )
     optimiser = torch.optim.AdamW(model.decoder.parameters(), 2e-3, betas=(0.9, 0.98))
     rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps, pct_start=0.1)
     order = np.random.default_rng(0).integers(len(seen), size=steps)
@@ -136,7 +141,7 @@ def learn(model: HandOS, seen: list[Seen], steps: int, weights: LossWeights) -> 
         chosen = choose_instances(found, batch, 1)
         maps = model.decoder.read(images, found)
         out = model.decoder(*maps, chosen.queries, chosen.boxes)
-        losses = decoder_losses(out, chosen, batch, mesh, regressor, weights)
+        losses = decoder_losses(out, chosen, batch, mesh, regressor, landmarks, weights)
         optimiser.zero_grad()
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 2.0)
@@ -147,7 +152,7 @@ def learn(model: HandOS, seen: list[Seen], steps: int, weights: LossWeights) -> 
 @torch.no_grad()
 def judge(model: HandOS, seen: list[Seen]) -> dict[str, float]:
     model.eval()
-    regressor = load_template().regressor
+    landmarks = torch.from_numpy(load_template().landmarks)
     errors2d, projected, meshes = [], [], []
     for step, (batch, images, found) in enumerate(seen):
         torch.manual_seed(step)
@@ -157,11 +162,12 @@ def judge(model: HandOS, seen: list[Seen]) -> dict[str, float]:
         vertices = out.vertices[-1] * UNIT
         intrinsics = batch.intrinsics[:, None]
         t = translation(out.camera[-1], chosen.boxes, intrinsics)
-        pixels = project(torch.from_numpy(regressor) @ vertices + t[..., None, :], intrinsics)
+        pixels = project(landmarks @ vertices + t[..., None, :], intrinsics)
+        joints2d = out.joints2d[-1] if out.answer is None else out.answer
         for k in chosen.valid[:, 0].nonzero()[:, 0].tolist():
             slot = int(chosen.slot[k, 0])
             true = batch.keypoints2d[k, slot].numpy()
-            errors2d.append(normalised_errors(out.joints2d[-1][k, 0].numpy(), true))
+            errors2d.append(normalised_errors(joints2d[k, 0].numpy(), true))
             projected.append(normalised_errors(pixels[k, 0].numpy(), true))
             meshes.append(
                 procrustes_errors(vertices[k, 0].numpy(), batch.vertices[k, slot].numpy()).mean()

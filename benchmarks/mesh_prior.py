@@ -122,7 +122,10 @@ def learn(batch: Batch, weights: LossWeights, prior, steps: int) -> np.ndarray:
     rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
     for _ in range(steps):
         out = network.decoder(*maps, queries, batch.boxes)
-        losses = decoder_losses(out, chosen, batch, mesh, regressor, weights, prior=prior)
+        # These hands are labelled where their bones meet.
+        losses = decoder_losses(
+            out, chosen, batch, mesh, regressor, regressor, weights, prior=prior
+        )
         optimiser.zero_grad()
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(network.decoder.parameters(), 2.0)

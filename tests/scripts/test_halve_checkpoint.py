@@ -7,7 +7,7 @@ from script_file import load_script
 
 from hand_perception.training import checkpoint
 
-HALVE = load_script("halve_checkpoint")
+HALVE = load_script("scripts/halve_checkpoint.py")
 
 
 def test_a_network_goes_on_from_a_file_of_half_the_size(tmp_path, monkeypatch):

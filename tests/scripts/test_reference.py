@@ -9,7 +9,7 @@ pytest.importorskip("rosbags", reason="needs the bag extra")
 
 
 def test_the_reference_is_what_the_code_says():
-    script = load_script("make_reference")
+    script = load_script("scripts/make_reference.py")
     written = script.REFERENCE.read_text(encoding="utf-8")
     assert written == script.reference(), "stale: run python scripts/make_reference.py"
 
