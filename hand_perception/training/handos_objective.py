@@ -84,9 +84,9 @@ class HandOSObjective:
             self.prior.to(device)
 
     def load(self, weights: dict[str, Tensor]) -> None:
-        """A HandOS's weights; parts that this one has beyond them, or in other sizes, start as they
-        were made, and it is said which. Of MobRecon with the light encoder: its pyramid, for the
-        one beside the detector.
+        """A HandOS's weights; parts of the decoder that this one has beyond them, or in other sizes,
+        start as they were made, and it is said which. Of MobRecon with the light encoder: its
+        pyramid, for the one beside the detector.
 
         Raises ModelError for weights of which this network has no use.
         """
@@ -94,8 +94,13 @@ class HandOSObjective:
         if any(name.startswith("detector.") for name in weights):
             own = network.state_dict()
             fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+            anew = sorted({name.rsplit(".", 1)[0] for name in own.keys() - fitting.keys()})
+            if any(name.startswith("detector.") for name in anew):
+                raise ModelError(
+                    "--init: another detector than this model's: give one of its sizes"
+                )
             network.load_state_dict(fitting, strict=False)
-            if anew := sorted({name.rsplit(".", 1)[0] for name in own.keys() - fitting.keys()}):
+            if anew:
                 _log.warning("--init: these start as they were made: %s", ", ".join(anew))
             return
         pyramid = {k[len(ENCODER) :]: v for k, v in weights.items() if k.startswith(ENCODER)}

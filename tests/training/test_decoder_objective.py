@@ -271,11 +271,12 @@ def test_the_light_pyramid_starts_as_mobrecons():
     objective.load(mobrecon)
     beside = objective.learner.network.decoder.scratch.state_dict()
     assert all(torch.equal(v, mobrecon[f"encoder.{k}"]) for k, v in beside.items())
-    for network, weights in (
-        (HandOSObjective(TINY, {}), mobrecon),
-        (objective, {"mesh_stage.x": torch.zeros(1)}),
+    for network, weights, fault in (
+        (HandOSObjective(TINY, {}), mobrecon, "weights of another network"),
+        (objective, {"mesh_stage.x": torch.zeros(1)}, "weights of another network"),
+        (objective, {"detector.token.weight": torch.zeros(3, 3)}, "another detector"),
     ):
-        with pytest.raises(ModelError, match="weights of another network"):
+        with pytest.raises(ModelError, match=fault):
             network.load(weights)
 
 

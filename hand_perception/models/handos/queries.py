@@ -27,9 +27,9 @@ LIFT_SIGMA = 0.018
 @dataclass
 class JointQueries:
     """queries [B, M, J, d], boxes [B, M, J, 4]; heatmaps [B, M, J, G*G] on grid [B, M, G*G, 2];
-    evidence [B, M, J, 2G, 2G]: finer heatmaps over the same square, on evidence_grid [B, M, 4G*G,
-    2]. Logits [B, M]: presence, that
-    there is a hand at all; side, that it is a right one.
+    evidence [B, M, J, 2G, 2G]: finer heatmaps over the same square, on evidence_grid
+    [B, M, 4*G*G, 2]. Logits [B, M]: presence, that there is a hand at all; side, that it is a
+    right one.
     """
 
     queries: Tensor
