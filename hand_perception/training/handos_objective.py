@@ -84,9 +84,9 @@ class HandOSObjective:
             self.prior.to(device)
 
     def load(self, weights: dict[str, Tensor]) -> None:
-        """A HandOS's weights; parts of the decoder that this one has beyond them, or in other sizes,
-        start as they were made, and it is said which. Of MobRecon with the light encoder: its
-        pyramid, for the one beside the detector.
+        """A HandOS's weights; parts of the decoder that this one has beyond them, or in other
+        sizes, start as they were made, and it is said which. Of MobRecon with the light encoder:
+        its pyramid, for the one beside the detector.
 
         Raises ModelError for weights of which this network has no use.
         """
