@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hand_perception.geometry import project
+from hand_perception.geometry import project, slopes
 from hand_perception.hands import Camera, Side
 from hand_perception.imaging import Letterbox
 from hand_perception.postprocess import (
@@ -10,6 +10,7 @@ from hand_perception.postprocess import (
     build_hands,
     choose_hands,
     grown,
+    mirror_in_depth,
     shrinkage,
     side_of,
     with_opinion,
@@ -190,6 +191,39 @@ def test_no_query_below_the_lowest_detector_score_could_become_a_hand():
 def test_mesh_and_opinion_on_the_side_multiply_their_odds(side, confidence, right, expected):
     told, sure = with_opinion(side, confidence, right)
     assert told is expected[0] and sure == pytest.approx(expected[1])
+
+
+def test_a_mesh_of_the_wrong_side_is_turned_over_along_the_line_of_sight():
+    """Of a network whose axes are the camera's, with a hand far from the image's middle."""
+    letterbox = Letterbox.fit(640, 480, (320, 320))
+    box = np.array([0.8, 0.35, 0.2, 0.2])
+    ray = np.append(slopes(letterbox.points_to_image(box[:2] * 320 - 0.5), CAMERA), 1.0)
+    along = ray / np.linalg.norm(ray)
+    # So flat along the ray that its volume says little.
+    flat = ABOUT_MCP - 0.9 * np.outer(ABOUT_MCP @ along, along)
+    joints2d = project(TEMPLATE.landmarks @ flat + 0.6 * ray, CAMERA)
+    decoded = Decoded(
+        ((letterbox.points_to_network(joints2d) + 0.5) / 320)[None],
+        mirror_in_depth(flat, ray)[None],
+        np.zeros((1, 3)),
+        np.ones(1),
+        right=np.array([0.99]),
+    )
+    (hand,) = build_hands(
+        found([box], [0.9]),
+        np.array([0]),
+        decoded,
+        letterbox,
+        320,
+        CAMERA,
+        TEMPLATE,
+        MEAN,
+        0.5,
+    )
+    assert hand.side is Side.RIGHT
+    # Float32 of metres, and of the box through its ray.
+    shape = hand.vertices - hand.vertices.mean(0)
+    np.testing.assert_allclose(shape, flat - flat.mean(0), atol=2e-6)
 
 
 def test_joints_of_a_crop_are_the_mean_of_what_is_seen_and_what_the_mesh_says():
