@@ -163,11 +163,10 @@ def judge(model: HandOS, seen: list[Seen]) -> dict[str, float]:
         intrinsics = batch.intrinsics[:, None]
         t = translation(out.camera[-1], chosen.boxes, intrinsics)
         pixels = project(landmarks @ vertices + t[..., None, :], intrinsics)
-        joints2d = out.joints2d[-1] if out.answer is None else out.answer
         for k in chosen.valid[:, 0].nonzero()[:, 0].tolist():
             slot = int(chosen.slot[k, 0])
             true = batch.keypoints2d[k, slot].numpy()
-            errors2d.append(normalised_errors(joints2d[k, 0].numpy(), true))
+            errors2d.append(normalised_errors(out.final2d[k, 0].numpy(), true))
             projected.append(normalised_errors(pixels[k, 0].numpy(), true))
             meshes.append(
                 procrustes_errors(vertices[k, 0].numpy(), batch.vertices[k, slot].numpy()).mean()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hand_perception.geometry import project, slopes
-from hand_perception.hands import Camera, Side
+from hand_perception.hands import Camera, Hand, Side
 from hand_perception.imaging import Letterbox
 from hand_perception.postprocess import (
     CANDIDATE_SCORE,
@@ -31,6 +31,14 @@ def found(boxes, scores) -> Detected:
     return Detected(boxes, np.array(scores, np.float32), None)
 
 
+def built(
+    detected: Detected, decoded: Decoded, letterbox: Letterbox, threshold: float = 0.5
+) -> list[Hand]:
+    """Of all that was decoded, in CAMERA's image."""
+    chosen = np.arange(len(decoded.presence))
+    return build_hands(detected, chosen, decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, threshold)
+
+
 def test_low_scores_and_repeats_are_left_out_best_first():
     same = [0.3, 0.3, 0.2, 0.2]
     detected = found(
@@ -56,9 +64,7 @@ def test_true_joints_and_intrinsics_give_the_true_place(mesh, side):
     joints2d = (letterbox.points_to_network(pixels) + 0.5) / 320
     decoded = Decoded(joints2d[None], mesh[None], np.zeros((1, 3)), np.ones(1))
     detected = found([[0.5, 0.4, 0.2, 0.2]], [0.9])
-    (hand,) = build_hands(
-        detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, 0.5
-    )
+    (hand,) = built(detected, decoded, letterbox)
     assert hand.side is side and hand.metric and hand.topology == "open778"
     # Exact input: what is left is float32 of metres, 0.7 * 2^-23 through the regressor's sums.
     np.testing.assert_allclose(hand.vertices, mesh + place, atol=2e-6)
@@ -82,9 +88,7 @@ def test_joints_that_contradict_the_mesh_lose_confidence():
         np.ones(1),
     )
     detected = found([[0.5, 0.4, 0.2, 0.2]], [0.9])
-    (hand,) = build_hands(
-        detected, np.array([0]), decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, 0.5
-    )
+    (hand,) = built(detected, decoded, letterbox)
     assert hand.confidences[8] < 0.1 < 0.8 < np.delete(hand.confidences, 8).min()
 
 
@@ -106,17 +110,7 @@ def test_a_network_that_tells_how_far_off_it_may_be_is_believed():
             spread2d=spread,
             spread3d=np.array([spread3d]),
         )
-        hands += build_hands(
-            found([[0.5, 0.4, 0.2, 0.2]], [0.9]),
-            np.array([0]),
-            decoded,
-            letterbox,
-            320,
-            CAMERA,
-            TEMPLATE,
-            MEAN,
-            0.5,
-        )
+        hands += built(found([[0.5, 0.4, 0.2, 0.2]], [0.9]), decoded, letterbox)
     sure, unsure = hands
     assert (sure.box[2:] - sure.box[:2]).max() == pytest.approx(side_px)
     np.testing.assert_allclose(np.delete(sure.confidences, 8), 0.9 * sure.score, rtol=1e-4)
@@ -140,9 +134,7 @@ def test_presence_decides_with_the_detector_and_repeats_are_dropped():
     decoded = Decoded(joints2d, np.stack([ABOUT_MCP] * 4), np.zeros((4, 3)), presence)
     boxes = [[0.5, 0.4, 0.3, 0.3]] * 4
     detected = found(boxes, [0.9, 0.8, 0.5, 0.9])
-    hands = build_hands(
-        detected, np.arange(4), decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, 0.51
-    )
+    hands = built(detected, decoded, letterbox, 0.51)
     # Odds of 9 and 9, then of 1 and 4; the impostor's 9 and 1/9 make 1, a score of 0.5, left out
     # by the 0.51 asked for.
     assert [hand.score for hand in hands] == pytest.approx([0.9, 2 / 3])
@@ -163,9 +155,7 @@ def test_a_part_of_a_better_hand_is_no_hand_of_its_own():
     joints2d = np.stack([whole, seen((0, 0)), seen((-0.2, 0)), seen((-0.3, 0))])
     decoded = Decoded(joints2d, np.stack([ABOUT_MCP] * 4), np.zeros((4, 3)), np.full(4, 0.9))
     detected = found([[0.5, 0.4, 0.3, 0.3]] * 4, [0.9, 0.8, 0.8, 0.8])
-    hands = build_hands(
-        detected, np.arange(4), decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, 0.5
-    )
+    hands = built(detected, decoded, letterbox)
     corners = [h.keypoints2d[:, 0].min() for h in hands]
     assert corners == pytest.approx([low[0], low[0] - 0.15 * (high - low)[0]], abs=0.01)
 
@@ -209,17 +199,7 @@ def test_a_mesh_of_the_wrong_side_is_turned_over_along_the_line_of_sight():
         np.ones(1),
         right=np.array([0.99]),
     )
-    (hand,) = build_hands(
-        found([box], [0.9]),
-        np.array([0]),
-        decoded,
-        letterbox,
-        320,
-        CAMERA,
-        TEMPLATE,
-        MEAN,
-        0.5,
-    )
+    (hand,) = built(found([box], [0.9]), decoded, letterbox)
     assert hand.side is Side.RIGHT
     # Float32 of metres, and of the box through its ray.
     shape = hand.vertices - hand.vertices.mean(0)
@@ -242,9 +222,7 @@ def test_joints_of_a_crop_are_the_mean_of_what_is_seen_and_what_the_mesh_says():
         gaze=np.array([[0.5, 0.375]]),
     )
     detected = found([[0.5, 0.4, 0.3, 0.3]], [0.9])
-    (hand,) = build_hands(
-        detected, np.arange(1), decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, 0.3
-    )
+    (hand,) = built(detected, decoded, letterbox, 0.3)
     assert hand.side is Side.RIGHT
     # One stray joint of 21 hardly moves a robust fit, so the mesh stays, but for its size.
     expected = (seen + grown(true, seen)) / 2
@@ -288,7 +266,5 @@ def test_one_hand_is_not_a_left_and_a_right_one():
     joints2d = np.stack([(letterbox.points_to_network(p) + 0.5) / 320 for p in (pixels, turned)])
     decoded = Decoded(joints2d, np.stack([ABOUT_MCP] * 2), np.zeros((2, 3)), np.array([0.8, 0.9]))
     detected = found([[0.5, 0.4, 0.3, 0.3]] * 2, [0.9, 0.9])
-    (hand,) = build_hands(
-        detected, np.arange(2), decoded, letterbox, 320, CAMERA, TEMPLATE, MEAN, 0.5
-    )
+    (hand,) = built(detected, decoded, letterbox)
     np.testing.assert_allclose(hand.keypoints2d, turned, atol=1e-3)

@@ -21,7 +21,8 @@ from hand_perception.export.onnx_export import (
 from hand_perception.models.handar.model import HandAR
 from hand_perception.models.handos.model import HandOS
 from hand_perception.models.mobrecon.model import UNIT, MobRecon
-from hand_perception.runtime.crops import CROP_OUTPUTS, IMAGES, SPREAD_OUTPUTS
+from hand_perception.runtime.backend import SPREADS
+from hand_perception.runtime.crops import CROP_OUTPUTS, IMAGES
 
 # By the name that model.json has for them.
 NETWORKS = {"mobrecon": MobRecon, "handar": HandAR}
@@ -110,7 +111,7 @@ def export_crops(
     export_graph(boxes, (images,), paths[0], ["image"], found, axes)
     with torch.no_grad():
         told = len(decoder(crops))
-    outputs = [*CROP_OUTPUTS, *SPREAD_OUTPUTS][:told]
+    outputs = [*CROP_OUTPUTS, *SPREADS][:told]
     axes = {name: {0: "hands"} for name in ("crops", *outputs)}
     export_graph(decoder, (crops,), paths[1], ["crops"], outputs, axes)
     # The detector's order of queries may flip where scores tie, so its difference is not judged.

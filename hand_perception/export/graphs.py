@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from hand_perception.models.detectors.protocol import BACKBONE_STRIDES, ENCODER_STRIDES
 from hand_perception.models.handos.decoder import UNIT
 from hand_perception.models.handos.model import HandOS
+from hand_perception.runtime.backend import DECODED, SPREADS
 
 
 def feature_names(model: HandOS) -> list[str]:
@@ -52,8 +53,7 @@ class DecoderGraph(nn.Module):
         out = self.decoder(backbone, encoder, instances, boxes)
         logits = out.presence
         presence = torch.ones_like(boxes[..., 0]) if logits is None else logits.sigmoid()
-        joints2d = out.joints2d[-1] if out.answer is None else out.answer
-        told = [joints2d, out.vertices[-1] * UNIT, out.camera[-1], presence]
+        told = [out.final2d, out.vertices[-1] * UNIT, out.camera[-1], presence]
         if out.side is not None:
             told.append(out.side.sigmoid())
         if out.answer is not None:
@@ -64,9 +64,8 @@ class DecoderGraph(nn.Module):
 def decoder_outputs(model: HandOS) -> list[str]:
     """Names of what the decoder's graph gives, in its order."""
     config = model.config.decoder
-    names = ["joints2d", "vertices", "camera", "presence"]
-    names += ["right"] if config.side == "opinion" else []
-    return names + (["spread2d", "spread3d"] if config.joints == "posterior" else [])
+    right = ["right"] if config.side == "opinion" else []
+    return [*DECODED, *right, *(SPREADS if config.joints == "posterior" else ())]
 
 
 def _named(origin: str, strides: tuple[int, ...], maps: list[Tensor]) -> dict[str, Tensor]:

@@ -58,13 +58,14 @@ class Decoded:
 
 
 DECODED = ("joints2d", "vertices", "camera", "presence")
-# Of networks that tell more.
-OPINIONS = ("right", "spread2d", "spread3d")
+# Of networks that tell how far off they may be: each 2D joint, and the mesh.
+SPREADS = ("spread2d", "spread3d")
 
 
-def decoded_among(names: Container[str]) -> tuple[str, ...]:
-    """What to read of a decoder that has outputs of these names and reads feature maps."""
-    return DECODED + tuple(name for name in OPINIONS if name in names)
+def outputs_among(always: tuple[str, ...], names: Container[str]) -> tuple[str, ...]:
+    """What to read of a decoder's graph that has tensors of these names, of which it always has
+    some: those, and the opinions that it has beside them."""
+    return always + tuple(n for n in ("right", *SPREADS) if n in names and n not in always)
 
 
 class Backend(Protocol):

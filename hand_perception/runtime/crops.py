@@ -6,7 +6,7 @@ Crops know nothing of the image they come from, so those of several cameras are 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +17,8 @@ from hand_perception.runtime.backend import Decoded, Detected, Job, ModelFolder
 
 # Outputs of the decoder's graph, with hands along their first axis.
 CROP_OUTPUTS = ("joints2d", "vertices", "presence", "right")
-# Of networks that tell how far off they may be: each 2D joint, and the mesh.
-SPREAD_OUTPUTS = ("spread2d", "spread3d")
 # The detector's axis of images, as its graph names it.
 IMAGES = "images"
-
-
-def outputs_among(names: Container[str]) -> tuple[str, ...]:
-    """What to read of a decoder's graph that has tensors of these names."""
-    return CROP_OUTPUTS + tuple(name for name in SPREAD_OUTPUTS if name in names)
 
 
 @dataclass(frozen=True)

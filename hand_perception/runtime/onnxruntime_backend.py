@@ -10,7 +10,7 @@ import onnxruntime
 
 from hand_perception.errors import ModelError
 from hand_perception.imaging import letterbox, normalise
-from hand_perception.runtime.backend import Decoded, Detected, ModelFolder, decoded_among
+from hand_perception.runtime.backend import DECODED, Decoded, Detected, ModelFolder, outputs_among
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -34,7 +34,7 @@ class OnnxRuntimeBackend:
         self._folder = folder
         self._detector = open_session(folder.path / "detector.onnx", threads, provider)
         self._decoder = open_session(folder.path / "decoder.onnx", threads, provider)
-        self._outputs = decoded_among([o.name for o in self._decoder.get_outputs()])
+        self._outputs = outputs_among(DECODED, [o.name for o in self._decoder.get_outputs()])
         self._device = "cpu" if provider == "cpu" else "cuda"
         inputs = [i.name for i in self._decoder.get_inputs()]
         self._features = [name for name in inputs if name not in ("instances", "boxes")]

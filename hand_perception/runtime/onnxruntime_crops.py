@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from hand_perception.imaging import Letterbox, letterbox, normalise
-from hand_perception.runtime.backend import Detected, ModelFolder
-from hand_perception.runtime.crops import IMAGES, CropBackend, Cutting, outputs_among
+from hand_perception.runtime.backend import Detected, ModelFolder, outputs_among
+from hand_perception.runtime.crops import CROP_OUTPUTS, IMAGES, CropBackend, Cutting
 from hand_perception.runtime.onnxruntime_backend import identity_of, open_session
 
 # What `prepare` gives: the detector's float32 [1, 3, S, S], the image and how it lies in there.
@@ -30,7 +30,9 @@ class OnnxRuntimeCropBackend(CropBackend):
         self._folder = folder
         self._detector = open_session(folder.path / "detector.onnx", threads, provider, known)
         self._decoder = open_session(folder.path / "decoder.onnx", threads, provider)
-        self._outputs = outputs_among([tensor.name for tensor in self._decoder.get_outputs()])
+        self._outputs = outputs_among(
+            CROP_OUTPUTS, [tensor.name for tensor in self._decoder.get_outputs()]
+        )
         super().__init__(Cutting.of(folder, self._decoder.get_inputs()[0].shape[-1]))
         one_only = self._detector.get_inputs()[0].shape[0] == 1
         self.images_at_once = 1 if one_only else images_at_once

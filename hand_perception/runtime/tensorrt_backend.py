@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hand_perception.errors import ModelError
-from hand_perception.runtime.backend import Decoded, Detected, ModelFolder, decoded_among
+from hand_perception.runtime.backend import DECODED, Decoded, Detected, ModelFolder, outputs_among
 from hand_perception.runtime.tensorrt_decoder import Decoder, most_hands
 from hand_perception.runtime.tensorrt_detector import Detector
 from hand_perception.runtime.tensorrt_device import Device, nbytes_of
@@ -33,7 +33,7 @@ class TensorRTBackend:
         with self._device.active():
             self._detector = Detector(folder, engines)
             queries = _Queries(self._device, engines.decoder, self._detector)
-            outputs = decoded_among(engines.decoder.tensors)
+            outputs = outputs_among(DECODED, engines.decoder.tensors)
             self._decoder = Decoder(self._device, engines.decoder, queries, outputs)
 
     def prepare(self, image: np.ndarray | RawImage) -> RawImage:

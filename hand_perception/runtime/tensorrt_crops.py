@@ -13,8 +13,8 @@ import numpy as np
 
 from hand_perception.errors import ModelError
 from hand_perception.imaging import Letterbox
-from hand_perception.runtime.backend import Detected, ModelFolder
-from hand_perception.runtime.crops import CropBackend, Cutting, outputs_among
+from hand_perception.runtime.backend import Detected, ModelFolder, outputs_among
+from hand_perception.runtime.crops import CROP_OUTPUTS, CropBackend, Cutting
 from hand_perception.runtime.tensorrt_decoder import Decoder, most_hands
 from hand_perception.runtime.tensorrt_detector import Detector
 from hand_perception.runtime.tensorrt_device import nbytes_of
@@ -31,7 +31,7 @@ class TensorRTCropBackend(CropBackend):
             self._detector = Detector(folder, engines)
             crops = _Crops(folder, engines, self._detector)
             super().__init__(Cutting.of(folder, crops.size))
-            outputs = outputs_among(engines.decoder.tensors)
+            outputs = outputs_among(CROP_OUTPUTS, engines.decoder.tensors)
             self._decoder = Decoder(self._device, engines.decoder, crops, outputs)
         self.images_at_once = self._detector.images_at_once
 

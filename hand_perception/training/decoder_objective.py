@@ -17,6 +17,7 @@ from hand_perception.training.batches import Batch
 from hand_perception.training.boxes import pairwise_iou
 from hand_perception.training.losses import (
     MeshTerms,
+    answer_loss,
     heatmap_loss,
     joint_l1,
     known_mean,
@@ -159,7 +160,10 @@ def decoder_losses(
     importance = torch.linspace(0.5, 1, len(out.joints2d))
     for k, predicted in enumerate(out.joints2d):
         if out.answer is not None and k == len(out.joints2d) - 1:
-            error = answer_loss(out, joints2d, side, known) * w.joints2d
+            # Of the last layer's positions and of where they meet the evidence, half each.
+            answers = (predicted, out.prior_spread), (out.answer, out.spread2d)
+            errors = answer_loss(answers, joints2d, SPREAD_2D, side[..., None, None])
+            error = known_mean(errors, known) * w.joints2d
             predicted = out.answer
         else:
             error = joint_l1(predicted, joints2d, side, known) * w.joints2d
@@ -211,20 +215,6 @@ def decoder_losses(
         off = (camera - goal).abs().mean(-1).clamp(max=3)
         losses[f"camera_{k}"] = mean(off, metric) * w.camera
     return losses
-
-
-def answer_loss(out: DecoderOutput, truth: Tensor, side: Tensor, known: Tensor) -> Tensor:
-    """Of the last layer's positions and of where they meet the evidence, half each: [B, K]. How
-    true it is how far off both may be counts, too. truth [B, K, 21, 2], side [B, K] of the boxes.
-    """
-    answers = ((out.joints2d[-1], out.prior_spread), (out.answer, out.spread2d))
-    errors = (
-        laplace_loss(
-            ((predicted - truth).abs() / side[..., None, None]).mean(-1), spread, SPREAD_2D
-        )
-        for predicted, spread in answers
-    )
-    return 0.5 * sum(known_mean(error, known) for error in errors)
 
 
 def _true_camera(t: Tensor, boxes: Tensor, intrinsics: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ mesh. 2D is in units of the hand's box side, 3D in models.handos.decoder.UNIT.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,6 +50,20 @@ def laplace_loss(error: Tensor, spread: Tensor, usual: float) -> Tensor:
     (Kendall and Gal 2017, eq. 8), times the usual scale: there its gradient is the error's own,
     and what is surer than usual counts more. All of one shape."""
     return usual * (error / spread + torch.log(spread / usual))
+
+
+def answer_loss(
+    answers: Sequence[tuple[Tensor, Tensor]],
+    truth: Tensor,
+    usual: float,
+    side: Tensor | float = 1.0,
+) -> Tensor:
+    """Of positions [..., 2] and the scale of how far off each may be: the mean of their
+    laplace_loss, in units of ``side``."""
+    return sum(
+        laplace_loss(((joints - truth).abs() / side).mean(-1), spread, usual)
+        for joints, spread in answers
+    ) / len(answers)
 
 
 class MeshTerms:

@@ -23,6 +23,7 @@ from hand_perception.training.crop_objective import CropObjective
 from hand_perception.training.crops import CropBatch
 from hand_perception.training.losses import (
     MeshTerms,
+    answer_loss,
     heatmap_loss,
     known_mean,
     laplace_loss,
@@ -171,11 +172,8 @@ def joint_errors(pose: Pose2D, truth: Tensor) -> Tensor:
     how true that is, of its prior and its answer alike."""
     if pose.spread is None:
         return (pose.joints - truth).abs().mean(-1)
-    answers = ((pose.prior, pose.prior_spread), (pose.joints, pose.spread))
-    return 0.5 * sum(
-        laplace_loss((joints - truth).abs().mean(-1), spread, SPREAD_2D)
-        for joints, spread in answers
-    )
+    answers = (pose.prior, pose.prior_spread), (pose.joints, pose.spread)
+    return answer_loss(answers, truth, SPREAD_2D)
 
 
 def cell_centres(size: int, device: torch.device) -> Tensor:

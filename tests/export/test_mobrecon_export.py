@@ -12,8 +12,8 @@ from hand_perception.imaging import Crop, normalise
 from hand_perception.models.mobrecon.config import MobReconConfig
 from hand_perception.models.mobrecon.model import UNIT, MobRecon
 from hand_perception.reconstructor import HandReconstructor
-from hand_perception.runtime.backend import ModelFolder
-from hand_perception.runtime.crops import CROP_OUTPUTS, SPREAD_OUTPUTS
+from hand_perception.runtime.backend import SPREADS, ModelFolder
+from hand_perception.runtime.crops import CROP_OUTPUTS
 from hand_perception.runtime.select import open_backend
 from hand_perception.template import load_template
 
@@ -91,7 +91,7 @@ def test_two_looks_are_the_mean_of_a_crop_and_its_mirror_image(looking_twice, co
     assert folder.card["looks"] == 2
     session = onnxruntime.InferenceSession(folder.path / "decoder.onnx")
     crops = torch.randn(count, 3, 128, 128)
-    names = CROP_OUTPUTS + SPREAD_OUTPUTS
+    names = CROP_OUTPUTS + SPREADS
     found = session.run(names, {"crops": crops.numpy()})
     joints, vertices, presence, right, spread2d, spread3d = found
     with torch.no_grad():

@@ -35,8 +35,12 @@ TINY = HandOSConfig.from_dict(
 )
 
 
-def tiny_model(**decoder) -> HandOS:
-    torch.manual_seed(0)
+def tiny_config(**decoder) -> HandOSConfig:
     values = TINY.to_dict()
     values["decoder"] = values["decoder"] | decoder
-    return HandOS(HandOSConfig.from_dict(values), load_template()).eval()
+    return HandOSConfig.from_dict(values)
+
+
+def tiny_model(**decoder) -> HandOS:
+    torch.manual_seed(0)
+    return HandOS(tiny_config(**decoder), load_template()).eval()

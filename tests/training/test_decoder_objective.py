@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from models.tiny import TINY, tiny_model
+from models.tiny import TINY, tiny_config, tiny_model
 from one_hand import one_hand
 
 from hand_perception.errors import DataError, ModelError
 from hand_perception.models.detectors.protocol import Detections
 from hand_perception.models.handos.camera import translation
-from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.decoder import SPREAD_2D, SPREAD_3D, UNIT, DecoderOutput
 from hand_perception.models.mesh_prior import MeshPrior, PriorConfig
 from hand_perception.models.mobrecon.config import MobReconConfig
@@ -256,7 +255,7 @@ def test_an_answer_counts_by_how_sure_it_is():
 
 def test_a_network_goes_on_from_one_without_its_newer_parts(caplog):
     plain = tiny_model().state_dict()
-    grown = HandOSObjective(grown_config(side_tuning="light", joints="posterior"), {}, seed=3)
+    grown = HandOSObjective(tiny_config(side_tuning="light", joints="posterior"), {}, seed=3)
     grown.load(plain)
     assert "decoder.doubt2d" in caplog.text and "decoder.layers_2d" not in caplog.text
     own = grown.learner.network.state_dict()
@@ -267,7 +266,7 @@ def test_a_network_goes_on_from_one_without_its_newer_parts(caplog):
 def test_the_light_pyramid_starts_as_mobrecons():
     torch.manual_seed(4)
     mobrecon = MobRecon(MobReconConfig(encoder="light"), load_template()).state_dict()
-    objective = HandOSObjective(grown_config(side_tuning="light"), {})
+    objective = HandOSObjective(tiny_config(side_tuning="light"), {})
     objective.load(mobrecon)
     beside = objective.learner.network.decoder.scratch.state_dict()
     assert all(torch.equal(v, mobrecon[f"encoder.{k}"]) for k, v in beside.items())
@@ -278,11 +277,6 @@ def test_the_light_pyramid_starts_as_mobrecons():
     ):
         with pytest.raises(ModelError, match=fault):
             network.load(weights)
-
-
-def grown_config(**decoder) -> HandOSConfig:
-    values = TINY.to_dict()
-    return HandOSConfig.from_dict(values | {"decoder": values["decoder"] | decoder})
 
 
 def test_a_prior_needs_no_labels():

@@ -84,6 +84,11 @@ class DecoderOutput:
     spread2d: Tensor | None = None
     spread3d: Tensor | None = None
 
+    @property
+    def final2d(self) -> Tensor:
+        """[B, M, 21, 2]: the answer, or the last layer's positions."""
+        return self.joints2d[-1] if self.answer is None else self.answer
+
 
 class DecoderLayer(nn.Module):
     """Self-attention, deformable attention, feed-forward (Fig. 3a); pre-norm.
