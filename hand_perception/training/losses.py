@@ -69,37 +69,42 @@ def answer_loss(
 class MeshTerms:
     """Edge, normal and normal-consistency losses over one topology.
 
-    faces: [F, 3]; edges are each face's three, as the paper sums them.
+    faces: [F, 3]; edges are each face's three, as the paper sums them. Inside, corners come first:
+    a corner of all hands is then one long row.
     """
 
     def __init__(self, faces: Tensor) -> None:
-        self.faces = faces
-        self.edges = torch.stack([faces, faces.roll(-1, 1)], -1)  # [F, 3, 2]
+        self.corners = faces.T.flatten()
         self.neighbours = _faces_sharing_an_edge(faces)
 
     def edge(self, vertices: Tensor, truth: Tensor) -> Tensor:
         """L^edge (eq. 10): difference of edge lengths, [..., V, 3] -> [...]."""
-        length, goal = (self._edge_vectors(v).norm(dim=-1) for v in (vertices, truth))
-        return (length - goal).abs().mean((-1, -2))
+        length, goal = (self._edges(v).norm(dim=-1) for v in (vertices, truth))
+        return (length - goal).abs().mean((0, 1))
 
     def normal(self, vertices: Tensor, truth: Tensor) -> Tensor:
         """L^normal (eq. 10): predicted edges against true face normals, [..., V, 3] -> [...]."""
-        edges = F.normalize(self._edge_vectors(vertices), dim=-1, eps=1e-6)
-        normals = self._normals(truth)
-        return (edges * normals[..., None, :]).sum(-1).abs().mean((-1, -2))
+        edges = F.normalize(self._edges(vertices), dim=-1, eps=1e-6)
+        return (edges * self._normals(truth)).sum(-1).abs().mean((0, 1))
 
     def consistency(self, vertices: Tensor) -> Tensor:
         """L^nc (eq. 11): neighbouring faces' normals agree, [..., V, 3] -> [...]."""
         normals = self._normals(vertices)
-        first, second = self.neighbours
-        agreement = (normals[..., first, :] * normals[..., second, :]).sum(-1)
-        return (1 - agreement).mean(-1)
+        first, second = (normals.index_select(0, faces) for faces in self.neighbours)
+        return (1 - (first * second).sum(-1)).mean(0)
 
-    def _edge_vectors(self, vertices: Tensor) -> Tensor:
-        return vertices[..., self.edges[..., 0], :] - vertices[..., self.edges[..., 1], :]
+    def _faces(self, vertices: Tensor) -> Tensor:
+        """[..., V, 3] -> each face's corners, [3, F, ..., 3]."""
+        return vertices.movedim(-2, 0).index_select(0, self.corners).unflatten(0, (3, -1))
+
+    def _edges(self, vertices: Tensor) -> Tensor:
+        """[3, F, ..., 3]."""
+        corners = self._faces(vertices)
+        return corners - corners.roll(-1, 0)
 
     def _normals(self, vertices: Tensor) -> Tensor:
-        a, b, c = (vertices[..., self.faces[:, k], :] for k in range(3))
+        """[F, ..., 3]."""
+        a, b, c = self._faces(vertices)
         return F.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-9)
 
 
@@ -124,7 +129,11 @@ def heatmap_loss(
 
     heatmaps [..., 21, G], grid [..., G, 2], truth [..., 21, 2], side [...] -> [...].
     """
-    offset = (grid[..., None, :, :] - truth[..., None, :]) / side[..., None, None, None]
-    goal = torch.exp(-offset.square().sum(-1) / (2 * 0.05**2))
+    offsets = (
+        (grid[..., None, :, axis] - truth[..., None, axis]) / side[..., None, None]
+        for axis in range(2)
+    )
+    goal = torch.exp(-sum(offset.square() for offset in offsets) / (2 * 0.05**2))
     goal = goal / goal.sum(-1, keepdim=True).clamp(min=1e-3)
-    return known_mean(-(goal * heatmaps.log_softmax(-1)).sum(-1), known)
+    likelihood = (goal * heatmaps).sum(-1) - goal.sum(-1) * heatmaps.logsumexp(-1)
+    return known_mean(-likelihood, known)

@@ -29,6 +29,7 @@ from hand_perception.training.losses import (
     laplace_loss,
     point_l1,
 )
+from hand_perception.training.spiral_sums import use_spiral_sums
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class MobReconObjective(CropObjective):
 
     def to(self, device: torch.device) -> None:
         self.learner.to(device, memory_format=torch.channels_last)
+        if device.type == "cpu":
+            use_spiral_sums(self.learner.network.decoder)
         self.mesh = MeshTerms(torch.from_numpy(self.template.faces).long().to(device))
         self.regressor = torch.from_numpy(self.template.regressor).to(device)
 

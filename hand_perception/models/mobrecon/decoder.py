@@ -56,11 +56,15 @@ class DepthSeparableSpiralConv(nn.Module):
         self.pointwise = nn.Linear(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.mixed(x))
+
+    def mixed(self, x: Tensor) -> Tensor:
+        """Each channel along the spiral. A trainer may put faster sums in its place."""
         weights = self.depthwise.to(x.dtype)
         mixed = x * weights[0]
         for place, weight in zip(self.spirals.unbind(1)[1:], weights[1:], strict=True):
             mixed = torch.addcmul(mixed, x.index_select(0, place), weight)
-        return self.pointwise(mixed)
+        return mixed
 
 
 GRAPHS = {
