@@ -20,16 +20,20 @@ MIN_VISIBLE_SHARE = 0.08
 
 
 class SyntheticSamples:
-    """What ``hand-perception synthesize`` wrote. Raises DataError as SyntheticDataset does."""
+    """What ``hand-perception synthesize`` wrote into one folder or several. Raises DataError as
+    SyntheticDataset does."""
 
-    def __init__(self, root: Path) -> None:
-        self.dataset = SyntheticDataset(root)
+    def __init__(self, *roots: Path) -> None:
+        self.datasets = [SyntheticDataset(root) for root in roots]
+        self._ends = np.cumsum([len(dataset) for dataset in self.datasets])
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return int(self._ends[-1])
 
     def __getitem__(self, index: int) -> Sample:
-        return _sample(self.dataset[index])
+        number = int(np.searchsorted(self._ends, index, "right"))
+        dataset = self.datasets[number]
+        return _sample(dataset[index - int(self._ends[number]) + len(dataset)])
 
 
 class RenderedSamples:

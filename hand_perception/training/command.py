@@ -25,7 +25,9 @@ from hand_perception.training.trainer import Trainer
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a file like config/training/handos_s.yaml")
     parser.add_argument("--output", type=Path, required=True, help="folder of checkpoints and log")
-    parser.add_argument("--synthetic", type=Path, help="data set of `hand-perception synthesize`")
+    parser.add_argument(
+        "--synthetic", type=Path, nargs="+", help="data sets of `hand-perception synthesize`"
+    )
     parser.add_argument("--render", type=int, metavar="SIZE", help="render instead, on the fly")
     parser.add_argument("--backgrounds", type=Path, nargs="*", help="photographs for --render")
     parser.add_argument("--photographs", type=Path, help="folder with labels.jsonl")
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.synthetic:
         from hand_perception.data.synthetic import SyntheticSamples
 
-        sources["synthetic"] = SyntheticSamples(args.synthetic)
+        sources["synthetic"] = SyntheticSamples(*args.synthetic)
     elif args.render:
         from hand_perception.data.synthetic import RenderedSamples
 
