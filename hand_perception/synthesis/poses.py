@@ -120,13 +120,21 @@ class PoseSampler:
         self._cumulative = (frequency / frequency.sum()).cumsum(0)[:-1]
         self._thumb_states = torch.tensor(list(THUMBS.values()), device=device)
 
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, count: int, generator: torch.Generator, gestures: tuple[str, ...] = ()
+    ) -> Tensor:
         """Rejection sampling: of several rounds of candidates the first clean one is kept, or the
-        least penetrating if none is clean."""
+        least penetrating if none is clean. gestures: names in GESTURES, as often as they are named;
+        all kinds of poses where none is."""
         rows = torch.arange(count, device=self.joints.device)
         best = cost = None
         for _ in range(ROUNDS):
-            poses = self.draw(count * CANDIDATES, generator)
+            candidates = count * CANDIDATES
+            poses = (
+                self._gestures(gestures, candidates, generator)
+                if gestures
+                else self.draw(candidates, generator)
+            )
             overlap = self.penetration(poses).view(CANDIDATES, count)
             # The first acceptable candidate: taking the cleanest would favour open hands.
             chosen = first_above(-overlap.T, -TOLERANCE)
@@ -142,7 +150,15 @@ class PoseSampler:
 
     def gesture(self, name: str, count: int, generator: torch.Generator) -> Tensor:
         """Variations of one of GESTURES."""
-        index = torch.full((count,), list(GESTURES).index(name), device=self.joints.device)
+        return self._gestures((name,), count, generator)
+
+    def _gestures(self, names: tuple[str, ...], count: int, generator: torch.Generator) -> Tensor:
+        device = self.joints.device
+        rows = torch.tensor([list(GESTURES).index(name) for name in names], device=device)
+        if len(names) > 1:
+            index = rows[torch.randint(len(rows), (count,), generator=generator, device=device)]
+        else:
+            index = rows.expand(count)
         angles = self.from_curls(
             self._curls[index], self._spreads[index], self._thumbs[index], 0.6, generator
         )

@@ -95,7 +95,7 @@ class SceneSampler:
 
         shapes, rest = self.shapes.sample(total, generator)
         turns, posed = forward_kinematics(
-            self.poses.sample(total, generator), rest, self.limb.frames
+            self.poses.sample(total, generator, recipe.gestures), rest, self.limb.frames
         )
         dense = self.limb.pose(shapes, rest, turns, posed)
         mirror = torch.where(torch.rand(total, generator=generator, device=device) < 0.5, 1.0, -1.0)

@@ -4,6 +4,7 @@ import torch
 from hand_perception.errors import DataError
 from hand_perception.synthesis.limb import Limb
 from hand_perception.synthesis.poses import GESTURES, TOLERANCE, PoseSampler
+from hand_perception.synthesis.recipe import RECIPES
 from hand_perception.synthesis.rig import forward_kinematics
 
 
@@ -66,6 +67,17 @@ def test_gestures_show_what_they_say(limb, sampler, name):
             assert reach.min() > 1.5
         if curl == 1:
             assert reach.max() < 1.1
+
+
+def test_a_recipe_s_gestures_are_the_only_ones(limb, sampler):
+    names = RECIPES["thumb-hidden"].gestures
+    assert set(names) <= GESTURES.keys()
+    points = keypoints(limb, sampler.sample(60, torch.Generator().manual_seed(5), ("flat", "fist")))
+    knuckle, tip, wrist = points[:, 9], points[:, 12], points[:, 0]
+    reach = (tip - wrist).norm(dim=-1) / (knuckle - wrist).norm(dim=-1)
+    # As in the test above: straight or closed, both of them, and nothing between.
+    flat, fist = reach > 1.5, reach < 1.1
+    assert (flat | fist).all() and flat.sum() > 15 and fist.sum() > 15
 
 
 def test_ok_closes_the_ring(limb, sampler):
