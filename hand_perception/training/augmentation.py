@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from hand_perception.data.sample import Sample, Similarity, hand_boxes, warp
+from hand_perception.data.sample import PADDING, Sample, Similarity, hand_boxes, warp
 
 # A hand of which less than this share of joints stays in the view becomes an ignored region.
 MIN_JOINTS_INSIDE = 0.5
@@ -60,28 +60,61 @@ def _drop_hands_outside(sample: Sample, size: int) -> Sample:
 
 
 def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Exposure, contrast, white balance, grey, blur, noise and JPEG; uint8 in and out."""
-    x = image.astype(np.float32) / 255
+    """Distance, exposure, contrast, white balance, grey, blur, noise and JPEG; uint8 in and out."""
+    size = image.shape[1::-1]
+    x = image
+    if rng.random() < 0.25:
+        # As a hand looks from further away: fewer pixels, and what happens to them happens there.
+        share = np.exp(rng.uniform(np.log(0.2), np.log(0.7)))
+        x = cv2.resize(x, [max(1, round(s * share)) for s in size], interpolation=cv2.INTER_AREA)
+    # What becomes of a value alone is looked up: a picture has more pixels than values.
+    values = np.linspace(0, 1, 256)[:, None]
     if rng.random() < 0.9:
         gain = np.exp(rng.normal(0, 0.18)) * np.exp(rng.normal(0, 0.07, 3))
-        x = np.clip(x * gain.astype(np.float32), 0, 1)
-        x = x ** np.float32(np.exp(rng.normal(0, 0.2)))
+        x = _looked_up(x, np.clip(values * gain, 0, 1) ** np.exp(rng.normal(0, 0.2)))
     if rng.random() < 0.3:
-        mean = x.mean()
-        x = (x - mean) * np.float32(rng.uniform(0.5, 1.3)) + mean
+        mean = x.mean() / 255
+        x = _looked_up(x, (values - mean) * rng.uniform(0.5, 1.3) + mean)
     if rng.random() < 0.12:
-        x = np.repeat(x.mean(-1, keepdims=True), 3, -1)
+        x = np.repeat(x.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
     if rng.random() < 0.2:
         x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.4, 1.4))
     if rng.random() < 0.3:
-        x = x + rng.normal(0, rng.uniform(0.005, 0.04), x.shape).astype(np.float32)
-    x = (np.clip(x, 0, 1) * 255).astype(np.uint8)
+        grain = rng.standard_normal(x.shape, np.float32) * np.float32(
+            255 * rng.uniform(0.005, 0.04)
+        )
+        x = np.clip(x + grain, 0, 255).astype(np.uint8)
     if rng.random() < 0.2:
         _, coded = cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))])
         x = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    if x.shape != image.shape:
+        x = cv2.resize(x, size, interpolation=cv2.INTER_LINEAR)
     if rng.random() < 0.12:
+        x = x.copy()
         _cover(x, rng)
     return x
+
+
+def cut_off(image: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As at the border of an image, which cuts up to a third of the hand in box [4] (x0, y0, x1,
+    y1): grey beyond, as crops have it there."""
+    image = image.copy()
+    axis, size = rng.integers(2), image.shape[0]
+    share = rng.uniform(-0.15, 0.35)
+    along = image if axis else image.transpose(1, 0, 2)
+    if rng.random() < 0.5:
+        border = box[axis] + share * (box[axis + 2] - box[axis])
+        along[: int(np.clip(border, 0, size))] = PADDING
+    else:
+        border = box[axis + 2] - share * (box[axis + 2] - box[axis])
+        along[int(np.clip(border, 0, size)) :] = PADDING
+    return image
+
+
+def _looked_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] through a table of 0..1, [256, 1] for all channels or [256, 3]."""
+    table = np.rint(np.clip(table, 0, 1) * 255).astype(np.uint8)
+    return cv2.LUT(image, np.ascontiguousarray(np.broadcast_to(table, (256, 3)))[:, None])
 
 
 def _cover(image: np.ndarray, rng: np.random.Generator) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from hand_perception.data.sample import Sample, Similarity, hand_boxes, warp
 from hand_perception.errors import DataError, ImageError
 from hand_perception.geometry import box_iou, rotation_to_axis
-from hand_perception.training.augmentation import recolour
+from hand_perception.training.augmentation import cut_off, recolour
 from hand_perception.training.batches import Source
 
 _log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ MIN_BOX_PIXELS = 12
 # so that joints must be read well there, or crops drift away.
 CENTRE_JITTER, SCALE_JITTER = 0.06, 0.10
 FAR_OFF, FAR_OFF_SHARE = 2.5, 0.25
+# How often the image's border cuts a hand that is whole.
+CUT_OFF_SHARE = 0.08
 # An empty place overlaps no hand more than this.
 EMPTY_IOU = 0.05
 # So many draws in a row that show nothing are a broken data set.
@@ -172,8 +174,11 @@ def _view(
         ray = [(middle - camera.cx) / camera.fx, (middle - camera.cy) / camera.fy, 1.0]
         axes = rotation_to_axis(np.array(ray)) @ axes
     turn = (axes @ similarity.axes().T).astype(np.float32)
+    image = recolour(seen.image, rng)
+    if chosen is not None and rng.random() < CUT_OFF_SHARE:
+        image = cut_off(image, hand_boxes(hands.keypoints2d, size, size)[0], rng)
     out = {
-        "images": recolour(seen.image, rng).transpose(2, 0, 1).copy(),
+        "images": image.transpose(2, 0, 1).copy(),
         "to_crop": (similarity.matrix() + [[0, 0, 0.5]] * 2).astype(np.float32) / size,
         "axes": axes.astype(np.float32),
         "present": np.float32(chosen is not None),

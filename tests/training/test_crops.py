@@ -7,9 +7,12 @@ import pytest
 import torch
 from one_hand import CAMERA, one_hand
 
+from hand_perception.data.sample import PADDING
 from hand_perception.errors import DataError
 from hand_perception.geometry import signed_volume
 from hand_perception.template import load_template
+from hand_perception.training import crops
+from hand_perception.training.augmentation import cut_off, recolour
 from hand_perception.training.crops import (
     CENTRE_JITTER,
     FAR_OFF,
@@ -61,7 +64,10 @@ def test_labels_move_with_the_pixels():
     assert inside > 0.9
 
 
-def test_the_image_is_seen_where_the_labels_say():
+def test_the_image_is_seen_where_the_labels_say(monkeypatch):
+    # Nothing in front of the joint, nothing cut off.
+    monkeypatch.setattr(crops, "recolour", lambda image, rng: image)
+    monkeypatch.setattr(crops, "CUT_OFF_SHARE", 0.0)
     # A bright square around one joint: its crop has its light there.
     sample = one_hand()
     x, y = sample.hands.keypoints2d[0, 9].round().astype(int)
@@ -71,7 +77,7 @@ def test_the_image_is_seen_where_the_labels_say():
     light = batch.images.float().sum(1)
     seen = []
     for crop in light:
-        # Grey beyond the image and what recolouring makes of black are dimmer; grain is rare.
+        # Grey beyond the image is dimmer.
         rows, columns = (crop > 0.8 * crop.max()).nonzero().T
         seen.append((torch.stack([columns.median(), rows.median()]) + 0.5) / 128)
     seen = torch.stack(seen)
@@ -170,3 +176,34 @@ def test_unreadable_samples_are_passed_over(caplog):
     recipe = CropRecipe(64, 1.3, 12, (1.0,))
     batch = CropBatches([Damaged()], recipe, seed=0)[0]
     assert len(batch.images) == 12 and "cut off" in caplog.text
+
+
+def test_a_border_cuts_at_most_a_third_of_a_hand():
+    white = np.full((64, 64, 3), 255, np.uint8)
+    box = np.array([12.0, 20.0, 52.0, 44.0])
+    hidden = []
+    for seed in range(200):
+        image = cut_off(white, box, np.random.default_rng(seed))
+        grey = (image == PADDING).all(-1)
+        # Whole rows, or whole columns.
+        assert (grey == grey[:1]).all() or (grey == grey[:, :1]).all()
+        hidden.append(grey[20:44, 12:52].mean())
+    # 0.35 of the box at most, and a pixel's rounding.
+    assert max(hidden) <= 0.35 + 1 / 24
+    # A border drawn outside of the box, -0.15 to 0 of its side, leaves the hand whole.
+    assert 0.15 < np.mean(np.array(hidden) == 0) < 0.5
+    assert (white == 255).all()
+
+
+def test_a_hand_from_further_away_has_fewer_pixels_in_the_same_place():
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    kept = []
+    for seed in range(300):
+        seen = recolour(stripes, np.random.default_rng(seed))
+        assert seen.shape == stripes.shape and seen.dtype == np.uint8
+        contrast = np.abs(np.diff(seen.astype(int), axis=1)).mean()
+        kept.append(contrast > 20)
+    # A quarter is resampled, by 0.7 and less: stripes of a pixel cannot be kept. Some of the rest
+    # is blurred or has lost its contrast.
+    assert 0.5 < np.mean(kept) < 0.8
