@@ -8,6 +8,7 @@ import numpy as np
 
 from hand_perception.geometry import (
     box_cover,
+    box_iou,
     joint_boxes,
     nms,
     project,
@@ -47,23 +48,31 @@ _SHRINKAGE = (0.85, 1.4)
 
 @dataclass(frozen=True)
 class ScoreCalibration:
-    """score = sigmoid(bias + detector * logit(detector score) + presence * logit(presence)).
+    """score = sigmoid(bias + weighed log odds of all that speaks for a hand, see ``evidence``).
 
-    evaluation.calibration fits the numbers; these defaults are the geometric mean of the odds.
+    evaluation.calibration fits the numbers; these defaults are the geometric mean of the odds of
+    detector and presence.
     """
 
     bias: float = 0.0
     detector: float = 0.5
     presence: float = 0.5
+    joints: float = 0.0
+    box: float = 0.0
+    side: float = 0.0
 
-    def score(self, detector: np.ndarray, presence: np.ndarray) -> np.ndarray:
-        """Both [N] in 0..1 -> [N] in 0..1."""
-        evidence = self.bias + self.detector * logit(detector) + self.presence * logit(presence)
-        return 1 / (1 + np.exp(-evidence))
+    @property
+    def weights(self) -> np.ndarray:
+        """[5], in the order of ``evidence``."""
+        return np.array([self.detector, self.presence, self.joints, self.box, self.side])
+
+    def score(self, evidence: np.ndarray) -> np.ndarray:
+        """[..., 5] in 0..1 -> [...] in 0..1."""
+        return 1 / (1 + np.exp(-(self.bias + logit(evidence) @ self.weights)))
 
     def lowest_detector_score(self, threshold: float) -> float:
-        """Below this no presence can lift a hand over the threshold; at least CANDIDATE_SCORE."""
-        best = self.bias + self.presence * logit(np.array(1.0))
+        """Below this nothing can lift a hand over the threshold; at least CANDIDATE_SCORE."""
+        best = self.bias + np.abs(self.weights[1:]).sum() * logit(np.array(1.0))
         wanted = (logit(np.array(threshold)) - best) / max(self.detector, 1e-6)
         return max(CANDIDATE_SCORE, float(1 / (1 + np.exp(-wanted))))
 
@@ -102,22 +111,19 @@ def build_hands(
     score_threshold: float,
 ) -> list[Hand]:
     """Hands with that score or more, best first. canvas: side of the network's image in pixels."""
-    scores = calibration.score(detected.scores[chosen], decoded.presence)
-    # 0..1 over the canvas to pixel centres.
-    joints2d = letterbox.points_to_image(decoded.joints2d.astype(np.float64) * canvas - 0.5)
-    boxes = image_boxes(detected, chosen, letterbox, canvas)
+    seen = in_image(detected, chosen, decoded, letterbox, canvas)
+    scores = calibration.score(evidence(detected.scores[chosen], decoded, seen))
     gaze = None
     if decoded.gaze is not None:
         gaze = letterbox.points_to_image(decoded.gaze.astype(np.float64) * canvas - 0.5)
     expected = [None] * len(scores)
-    if decoded.spread2d is not None:
-        pixels = decoded.spread2d.astype(np.float64) * canvas / letterbox.scale[0]
-        expected = list(zip(pixels, decoded.spread3d.astype(float), strict=True))
+    if seen.spread2d is not None:
+        expected = list(zip(seen.spread2d, decoded.spread3d.astype(float), strict=True))
     return [
         _build_hand(
             float(scores[k]),
-            boxes[k],
-            joints2d[k],
+            seen.boxes[k],
+            seen.joints2d[k],
             expected[k],
             decoded.vertices[k].astype(np.float64),
             None if decoded.right is None else float(decoded.right[k]),
@@ -125,9 +131,64 @@ def build_hands(
             camera,
             template,
         )
-        for k in _distinct(scores, joints2d, boxes)
+        for k in _distinct(scores, seen.joints2d, seen.boxes)
         if scores[k] >= score_threshold
     ]
+
+
+@dataclass(frozen=True)
+class InImage:
+    """What detector and decoder say of H hands, in pixels of the image: boxes [H, 4] (x0, y0, x1,
+    y1), clipped to it; joints2d [H, 21, 2]; bounds [H, 4], the box that the joints would have;
+    spread2d [H, 21], of a decoder that tells it."""
+
+    boxes: np.ndarray
+    joints2d: np.ndarray
+    bounds: np.ndarray
+    spread2d: np.ndarray | None
+
+
+def in_image(
+    detected: Detected, chosen: np.ndarray, decoded: Decoded, letterbox: Letterbox, canvas: int
+) -> InImage:
+    # 0..1 over the canvas to pixel centres.
+    joints2d = letterbox.points_to_image(decoded.joints2d.astype(np.float64) * canvas - 0.5)
+    spread2d = None
+    if decoded.spread2d is not None:
+        spread2d = decoded.spread2d.astype(np.float64) * canvas / letterbox.scale[0]
+    return InImage(
+        image_boxes(detected, chosen, letterbox, canvas),
+        joints2d,
+        _clipped(joint_boxes(joints2d), letterbox),
+        spread2d,
+    )
+
+
+def evidence(detector: np.ndarray, decoded: Decoded, seen: InImage) -> np.ndarray:
+    """All that speaks for H hands, [H, 5] in 0..1, a half where nothing is told: the detector's
+    score, [H]; the decoder's presence; how sure it is of its joints, since of what is no hand it
+    knows no place; how well they fill the detector's box; how sure it is of the side."""
+    unknown = np.full(len(detector), 0.5)
+    joints, side = unknown, unknown
+    if seen.spread2d is not None:
+        joints = certainty(seen.spread2d, _near(seen.boxes)[:, None]).mean(-1)
+    if decoded.right is not None:
+        side = np.maximum(decoded.right, 1 - decoded.right)
+    box = np.diagonal(box_iou(seen.boxes, seen.bounds))
+    return np.stack([detector, decoded.presence, joints, box, side], -1).astype(np.float64)
+
+
+def certainty(spread: np.ndarray, near: np.ndarray | float) -> np.ndarray:
+    """The chance that a joint lies so near, of its mean absolute error per axis in the same unit.
+
+    In the plane, of a density that falls as exp(-r / c), that error is 4 c / pi."""
+    reach = 4 / np.pi * near / spread
+    return 1 - (1 + reach) * np.exp(-reach)
+
+
+def _near(boxes: np.ndarray) -> np.ndarray:
+    """[..., 4] -> [...]: how near is near."""
+    return NEAR * (boxes[..., 2:] - boxes[..., :2]).max(-1).clip(min=1.0)
 
 
 def turn_to_camera(vertices: np.ndarray, gaze: np.ndarray, camera: Camera) -> np.ndarray:
@@ -140,8 +201,12 @@ def image_boxes(
 ) -> np.ndarray:
     """Boxes [H, 4] x0, y0, x1, y1 of the chosen queries in pixels of the image, clipped to it."""
     boxes = corners(detected.boxes[chosen].astype(np.float64)) * canvas - 0.5
+    return _clipped(letterbox.boxes_to_image(boxes), letterbox)
+
+
+def _clipped(boxes: np.ndarray, letterbox: Letterbox) -> np.ndarray:
     limit = [letterbox.width - 0.5, letterbox.height - 0.5] * 2
-    return np.clip(letterbox.boxes_to_image(boxes), -0.5, limit)
+    return np.clip(boxes, -0.5, limit)
 
 
 def _distinct(scores: np.ndarray, joints2d: np.ndarray, boxes: np.ndarray) -> list[int]:
@@ -256,14 +321,12 @@ def _build_hand(
         translation = translation / shrinkage(joints2d, projected, box, camera)
         # Two looks at the same joints, by a regression and by the mesh: their mean errs less.
         joints2d = (joints2d + grown(projected, joints2d)) / 2
-    near = NEAR * max(box[2] - box[0], box[3] - box[1], 1.0)
+    near = _near(box)
     if expected is None:
-        certainty, shape_std = np.exp(-((residual / near) ** 2) / 2), None
+        sure, shape_std = np.exp(-((residual / near) ** 2) / 2), None
     else:
-        # Mean absolute errors per axis. In the plane, of a density that falls as exp(-r / c) that
-        # mean is 4 c / pi; of a Laplace distribution the deviation is sqrt(2) times as much.
-        reach = 4 / np.pi * near / expected[0]
-        certainty, shape_std = 1 - (1 + reach) * np.exp(-reach), 2**0.5 * expected[1]
+        # Of a Laplace distribution the deviation is sqrt(2) times the mean absolute error.
+        sure, shape_std = certainty(expected[0], near), 2**0.5 * expected[1]
     keypoints3d = joints3d + translation
     covariance = None
     if camera.metric:
@@ -273,7 +336,7 @@ def _build_hand(
         score=score,
         box=box.astype(np.float32),
         keypoints2d=joints2d.astype(np.float32),
-        confidences=(score * certainty).astype(np.float32),
+        confidences=(score * sure).astype(np.float32),
         keypoints3d=keypoints3d.astype(np.float32),
         vertices=(vertices + translation).astype(np.float32),
         wrist=wrist_frame(keypoints3d, side),

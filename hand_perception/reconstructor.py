@@ -20,7 +20,9 @@ from hand_perception.postprocess import (
     ScoreCalibration,
     build_hands,
     choose_hands,
+    evidence,
     image_boxes,
+    in_image,
 )
 from hand_perception.runtime.backend import (
     Backend,
@@ -50,11 +52,10 @@ class View:
 
 @dataclass
 class Candidates:
-    """boxes [N, 4] in pixels of the image; detector and presence [N] in 0..1."""
+    """boxes [N, 4] in pixels of the image; evidence [N, 5], as postprocess has it."""
 
     boxes: np.ndarray
-    detector: np.ndarray
-    presence: np.ndarray
+    evidence: np.ndarray
 
 
 class HandReconstructor:
@@ -216,9 +217,11 @@ class HandReconstructor:
     def candidates(self, image: np.ndarray) -> Candidates:
         """What the detector proposes and the decoder says to it, to calibrate scores with."""
         detected, chosen, fit = self._propose(image)
-        presence = self._backend.decode(detected, chosen).presence if len(chosen) else np.zeros(0)
-        boxes = image_boxes(detected, chosen, fit, self._folder.image_size)
-        return Candidates(boxes, detected.scores[chosen], presence)
+        if not len(chosen):
+            return Candidates(np.zeros((0, 4)), np.zeros((0, 5)))
+        decoded = self._backend.decode(detected, chosen)
+        seen = in_image(detected, chosen, decoded, fit, self._folder.image_size)
+        return Candidates(seen.boxes, evidence(detected.scores[chosen], decoded, seen))
 
     def proposals(self, image: np.ndarray) -> np.ndarray:
         """The detector's boxes [N, 4] in pixels of the image, good and bad, best first."""

@@ -1,15 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from hand_perception.geometry import project, slopes
+from hand_perception.geometry import BOX_MARGIN, project, slopes
 from hand_perception.hands import Camera, Hand, Side
 from hand_perception.imaging import Letterbox
 from hand_perception.postprocess import (
     CANDIDATE_SCORE,
+    NEAR,
     ScoreCalibration,
     build_hands,
     choose_hands,
+    evidence,
     grown,
+    in_image,
     mirror_in_depth,
     shrinkage,
     side_of,
@@ -161,10 +166,43 @@ def test_a_part_of_a_better_hand_is_no_hand_of_its_own():
 
 
 def test_no_query_below_the_lowest_detector_score_could_become_a_hand():
-    calibration = ScoreCalibration(bias=0.3, detector=0.8, presence=0.6)
+    calibration = ScoreCalibration(0.1, 0.8, presence=0.2, joints=0.1, box=0.15, side=-0.05)
     lowest = calibration.lowest_detector_score(0.9)
-    assert calibration.score(np.array([lowest]), np.array([1.0]))[0] == pytest.approx(0.9)
+    # All else for it; what weighs against it, not told.
+    best = np.array([[lowest, 1.0, 1.0, 1.0, 0.0]])
+    assert calibration.score(best)[0] == pytest.approx(0.9)
     assert calibration.lowest_detector_score(0.05) == CANDIDATE_SCORE
+
+
+def test_what_speaks_for_a_hand():
+    letterbox = Letterbox.fit(640, 480, (320, 320))
+    detected = found([[0.5, 0.4, 0.2, 0.2], [0.5, 0.4, 0.2, 0.2]], [0.9, 0.8])
+    # The box's middle joints, a square of 0.1 whose margins make 0.12 of the 0.2 square.
+    square = 0.05 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    joints = np.array([0.5, 0.4]) + square[np.arange(21) % 4]
+    decoded = Decoded(
+        np.stack([joints] * 2),
+        np.stack([ABOUT_MCP] * 2),
+        np.zeros((2, 3)),
+        np.array([0.7, 0.6]),
+    )
+    chosen, margin = np.arange(2), 1 + 2 * BOX_MARGIN
+    silent = evidence(detected.scores, decoded, in_image(detected, chosen, decoded, letterbox, 320))
+    covered = (0.1 * margin / 0.2) ** 2
+    np.testing.assert_allclose(silent[0], [0.9, 0.7, 0.5, covered, 0.5], atol=1e-6)
+
+    decoded = replace(
+        decoded,
+        right=np.array([0.1, 0.8]),
+        spread2d=np.array([[1e-5] * 21, [0.02] * 21]),
+        spread3d=np.full(2, 0.01),
+    )
+    told = evidence(detected.scores, decoded, in_image(detected, chosen, decoded, letterbox, 320))
+    # A joint as near as told is within NEAR of the box's side, 0.012 of the canvas, for sure; one
+    # that is 0.02 off along each axis is with the chance of a density exp(-r / c), c = pi / 4 0.02.
+    reach = NEAR * 0.2 / (np.pi / 4 * 0.02)
+    np.testing.assert_allclose(told[:, 2], [1, 1 - (1 + reach) * np.exp(-reach)], atol=1e-6)
+    np.testing.assert_allclose(told[:, 4], [0.9, 0.8])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """``hand-perception calibrate``: scores that mean what they say.
 
-A hand's score is sigmoid(bias + a logit(detector) + b logit(presence)). Logistic regression on
-photographs (the train split, never val) gives a and b. The bias is then set for a robot, which a
+A hand's score is sigmoid(bias + weights . logit(evidence)): postprocess.evidence says what speaks
+for a hand. Logistic regression on photographs (the train split, never val) gives the weights. The
+bias is then set for a robot, which a
 hand that is not there costs more than one that is seen a frame later: at score 0.5, one in 400
 photographs without hands shows one. These the network has learnt from; of others, about twice as
-many fool it. The three numbers are written into the model's card.
+many fool it. The numbers are written into the model's card.
 """
 
 from __future__ import annotations
@@ -50,15 +51,14 @@ def run(args: argparse.Namespace) -> int:
         judge(photograph, args.data, reconstruct)
         for photograph in tqdm(chosen, "calibrate", disable=None)
     ]
-    candidates = np.array([c for found in judged for c in found]).reshape(-1, 3)
-    features, is_hand = candidates[:, :2], candidates[:, 2] > 0
-    negatives = [found for found, photo in zip(judged, chosen, strict=True) if photo.negative]
+    features, is_hand = (np.concatenate(column) for column in zip(*judged, strict=True))
+    negatives = [found for (found, _), photo in zip(judged, chosen, strict=True) if photo.negative]
     if is_hand.all() or not is_hand.any() or not negatives:
         raise DataError(f"{args.data}: a fit needs hands and pictures without, more photographs")
-    _, a, b = fit(features, is_hand)
-    calibration = (tolerant_bias(negatives, a, b), a, b)
+    weights = fit(features, is_hand)[1:]
+    calibration = (tolerant_bias(negatives, weights), *weights)
     path = ModelFolder.open(args.model).path / "model.json"
-    card = json.loads(path.read_text()) | {"score_calibration": [round(c, 4) for c in calibration]}
+    card = json.loads(path.read_text()) | {"score_calibration": [round(float(c), 4) for c in calibration]}
     path.write_text(json.dumps(card, indent=2) + "\n")
     print(f"{len(is_hand)} candidates, {is_hand.sum()} hands: {card['score_calibration']}")
     return 0
@@ -66,41 +66,35 @@ def run(args: argparse.Namespace) -> int:
 
 def judge(
     photograph: LabelledPhotograph, root: Path, reconstruct: HandReconstructor
-) -> list[tuple[float, float, bool]]:
-    """(detector score, presence, whether it is a hand) of each candidate that the labels decide."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each candidate that the labels decide: its evidence [N, 5], and whether it is a hand."""
     image = read_image(root / photograph.file)
     found = reconstruct.candidates(image)
     truth = np.array([hand.box for hand in photograph.hands]).reshape(-1, 4)
-    complete = photograph.exhaustive or photograph.negative
-    judged = []
-    for box, detector, presence in zip(found.boxes, found.detector, found.presence, strict=True):
-        overlap = box_iou(box[None], truth).max(initial=0.0)
-        ignored = bool(covered(box[None], photograph.ignore_boxes)[0])
-        if overlap >= HAND_IOU:
-            judged.append((float(detector), float(presence), True))
-        elif overlap < NO_HAND_IOU and complete and not ignored:
-            judged.append((float(detector), float(presence), False))
-    return judged
+    overlap = box_iou(found.boxes, truth).max(1, initial=0.0)
+    is_hand = overlap >= HAND_IOU
+    is_none = np.zeros(len(overlap), bool)
+    if photograph.exhaustive or photograph.negative:
+        ignored = covered(found.boxes, photograph.ignore_boxes).astype(bool)
+        is_none = (overlap < NO_HAND_IOU) & ~ignored
+    decided = is_hand | is_none
+    return found.evidence[decided], is_hand[decided]
 
 
-def tolerant_bias(negatives: list[list[tuple[float, float, bool]]], a: float, b: float) -> float:
-    """The bias at which FALSE_PICTURES of the pictures without hands have a score of 0.5."""
-    scores = [
-        max((a * logit(detector) + b * logit(presence) for detector, presence, _ in found))
-        for found in negatives
-        if found
-    ]
-    scores += [-np.inf] * (len(negatives) - len(scores))
+def tolerant_bias(negatives: list[np.ndarray], weights: np.ndarray) -> float:
+    """The bias at which FALSE_PICTURES of the pictures without hands, each its candidates'
+    evidence [N, K], have a score of 0.5."""
+    scores = [(logit(found) @ weights).max(initial=-np.inf) for found in negatives]
     return -float(np.quantile(scores, 1 - FALSE_PICTURES, method="higher"))
 
 
-def fit(features: np.ndarray, is_hand: np.ndarray) -> tuple[float, float, float]:
-    """Logistic regression by Newton's method: features [N, 2] in 0..1 -> bias, a, b."""
+def fit(features: np.ndarray, is_hand: np.ndarray) -> np.ndarray:
+    """Logistic regression by Newton's method: features [N, K] in 0..1 -> bias and K weights."""
     x = np.column_stack([np.ones(len(features)), logit(features)])
-    w = np.array([0.0, 0.5, 0.5])
+    w = np.zeros(x.shape[1])
     for _ in range(50):
         p = 1 / (1 + np.exp(-x @ w))
         gradient = x.T @ (p - is_hand) + RIDGE * w
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + RIDGE * np.eye(3)
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + RIDGE * np.eye(len(w))
         w = w - np.linalg.solve(hessian, gradient)
-    return tuple(float(v) for v in w)
+    return w

@@ -6,12 +6,20 @@ from hand_perception.postprocess import ScoreCalibration
 
 def test_the_fit_recovers_the_odds_that_made_the_labels():
     rng = np.random.default_rng(0)
-    features = rng.uniform(0.02, 0.98, (20_000, 2))
-    truth = ScoreCalibration(bias=-0.4, detector=1.2, presence=0.7)
-    is_hand = rng.random(len(features)) < truth.score(features[:, 0], features[:, 1])
+    features = rng.uniform(0.02, 0.98, (20_000, 5))
+    numbers = (-0.4, 1.2, 0.7, 0.5, 0.9, 0.3)
+    is_hand = rng.random(len(features)) < ScoreCalibration(*numbers).score(features)
     found = fit(features, is_hand)
     # Each number's standard error is about 1 / sqrt(N p (1 - p) var(x)): below 0.03 here; four.
-    np.testing.assert_allclose(found, (-0.4, 1.2, 0.7), atol=0.12)
+    np.testing.assert_allclose(found, numbers, atol=0.12)
+
+
+def test_what_a_network_does_not_tell_weighs_nothing():
+    rng = np.random.default_rng(1)
+    features = np.full((500, 5), 0.5)
+    features[:, 0] = rng.uniform(0.1, 0.9, 500)
+    _, detector, *others = fit(features, rng.random(500) < features[:, 0])
+    assert detector > 0.5 and np.abs(others).max() < 1e-6
 
 
 def test_classes_that_part_without_error_stay_finite():
@@ -21,7 +29,9 @@ def test_classes_that_part_without_error_stay_finite():
 
 def test_the_bias_leaves_one_of_four_hundred_pictures_without_hands_a_false_one():
     rng = np.random.default_rng(0)
-    negatives = [[(d, p, False)] for d, p in rng.uniform(0.1, 0.9, (400, 2))]
-    score = ScoreCalibration(tolerant_bias(negatives, 1.5, 0.5), 1.5, 0.5).score
-    false = [score(np.array(d), np.array(p)) >= 0.5 for ((d, p, _),) in negatives]
+    weights = (1.5, 0.5, 0.2, 0.3, 0.1)
+    # Nothing, one candidate or two a picture.
+    negatives = [rng.uniform(0.1, 0.9, (k % 3, 5)) for k in range(400)]
+    score = ScoreCalibration(tolerant_bias(negatives, np.array(weights)), *weights).score
+    false = [(score(found) >= 0.5).any() for found in negatives]
     assert sum(false) == 1

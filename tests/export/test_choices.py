@@ -47,7 +47,9 @@ def test_without_a_look_at_the_image_the_score_is_the_detectors(tmp_path):
     best = reconstructor(image, score_threshold=0.0).hands[0]
     assert 0.1 < best.score < 0.99
     # Through log odds and back in float64, of float32 scores.
-    assert best.score == pytest.approx(reconstructor.candidates(image).detector.max(), abs=1e-6)
+    assert best.score == pytest.approx(
+        reconstructor.candidates(image).evidence[:, 0].max(), abs=1e-6
+    )
 
 
 def test_the_cards_nms_is_the_models(tmp_path):
