@@ -172,6 +172,9 @@ def test_no_query_below_the_lowest_detector_score_could_become_a_hand():
     best = np.array([[lowest, 1.0, 1.0, 1.0, 0.0]])
     assert calibration.score(best)[0] == pytest.approx(0.9)
     assert calibration.lowest_detector_score(0.05) == CANDIDATE_SCORE
+    # Where all else could make a hand of anything, the detector has to see a little of it.
+    eager = ScoreCalibration(bias=9.0)
+    assert eager.lowest_detector_score(0.5) == pytest.approx(0.15)
 
 
 def test_what_speaks_for_a_hand():
