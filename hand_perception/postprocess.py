@@ -34,8 +34,8 @@ SAME_PLACE = 0.75
 MAX_HANDS = 10
 # No query below this is looked at (T^S in HandOS 4.1).
 CANDIDATE_SCORE = 0.1
-# Nor one with less than this share of the score that is asked for: of the hands on photographs three
-# in a thousand are found so, for two thirds more to decode.
+# Nor one with less than this share of the score that is asked for: of the hands on photographs
+# three in a thousand are found so, for two thirds more to decode.
 LEAST_SHARE = 0.3
 # A keypoint's confidence is that it lies this near, in box sides: where its network does not tell
 # how far off it may be, its 2D and its projected 3D position tell by how they disagree.

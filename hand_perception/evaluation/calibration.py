@@ -18,12 +18,13 @@ import numpy as np
 from tqdm import tqdm
 
 from hand_perception.data.photograph_labels import LabelledPhotograph, read_photographs
+from hand_perception.data.sample import Sample, hand_boxes
 from hand_perception.errors import DataError
 from hand_perception.evaluation.metrics import covered
 from hand_perception.geometry import box_iou
 from hand_perception.imaging import read_image
 from hand_perception.postprocess import logit
-from hand_perception.reconstructor import HandReconstructor
+from hand_perception.reconstructor import Candidates, HandReconstructor
 from hand_perception.runtime.backend import ModelFolder
 
 HAND_IOU, NO_HAND_IOU = 0.5, 0.3
@@ -36,7 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="name or folder; its model.json is rewritten")
     parser.add_argument("--data", type=Path, required=True, help="folder with labels.jsonl")
     parser.add_argument(
-        "--limit", type=int, default=1500, help="photographs with hands at most (%(default)s)"
+        "--synthetic",
+        type=Path,
+        help="data set of `hand-perception synthesize`: small and hidden hands are hands, too",
+    )
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=1500,
+        help="photographs with hands at most, and rendered images (%(default)s)",
     )
 
 
@@ -51,14 +60,25 @@ def run(args: argparse.Namespace) -> int:
         judge(photograph, args.data, reconstruct)
         for photograph in tqdm(chosen, "calibrate", disable=None)
     ]
-    features, is_hand = (np.concatenate(column) for column in zip(*judged, strict=True))
     negatives = [found for (found, _), photo in zip(judged, chosen, strict=True) if photo.negative]
+    if args.synthetic:
+        # Its renderer needs torch, a deployed node's machine has none.
+        from hand_perception.data.synthetic import SyntheticSamples
+
+        samples = SyntheticSamples(args.synthetic)
+        rendered = range(0, len(samples), max(1, len(samples) // args.limit))
+        judged += [
+            judge_sample(samples[k], reconstruct) for k in tqdm(rendered, "rendered", disable=None)
+        ]
+    features, is_hand = (np.concatenate(column) for column in zip(*judged, strict=True))
     if is_hand.all() or not is_hand.any() or not negatives:
         raise DataError(f"{args.data}: a fit needs hands and pictures without, more photographs")
     weights = fit(features, is_hand)[1:]
     calibration = (tolerant_bias(negatives, weights), *weights)
     path = ModelFolder.open(args.model).path / "model.json"
-    card = json.loads(path.read_text()) | {"score_calibration": [round(float(c), 4) for c in calibration]}
+    card = json.loads(path.read_text()) | {
+        "score_calibration": [round(float(c), 4) for c in calibration]
+    }
     path.write_text(json.dumps(card, indent=2) + "\n")
     print(f"{len(is_hand)} candidates, {is_hand.sum()} hands: {card['score_calibration']}")
     return 0
@@ -69,14 +89,26 @@ def judge(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of each candidate that the labels decide: its evidence [N, 5], and whether it is a hand."""
     image = read_image(root / photograph.file)
-    found = reconstruct.candidates(image)
     truth = np.array([hand.box for hand in photograph.hands]).reshape(-1, 4)
+    complete = photograph.exhaustive or photograph.negative
+    return _judged(reconstruct.candidates(image), truth, photograph.ignore_boxes, complete)
+
+
+def judge_sample(sample: Sample, reconstruct: HandReconstructor) -> tuple[np.ndarray, np.ndarray]:
+    """The same of a rendered image, all of whose hands are known."""
+    height, width = sample.image.shape[:2]
+    truth = hand_boxes(sample.hands.keypoints2d, width, height)
+    return _judged(reconstruct.candidates(sample.image), truth, sample.ignore_boxes, True)
+
+
+def _judged(
+    found: Candidates, truth: np.ndarray, ignore_boxes: np.ndarray, complete: bool
+) -> tuple[np.ndarray, np.ndarray]:
     overlap = box_iou(found.boxes, truth).max(1, initial=0.0)
     is_hand = overlap >= HAND_IOU
     is_none = np.zeros(len(overlap), bool)
-    if photograph.exhaustive or photograph.negative:
-        ignored = covered(found.boxes, photograph.ignore_boxes).astype(bool)
-        is_none = (overlap < NO_HAND_IOU) & ~ignored
+    if complete:
+        is_none = (overlap < NO_HAND_IOU) & ~covered(found.boxes, ignore_boxes).astype(bool)
     decided = is_hand | is_none
     return found.evidence[decided], is_hand[decided]
 

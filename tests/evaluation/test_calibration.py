@@ -1,7 +1,10 @@
 import numpy as np
+from one_hand import one_hand
 
-from hand_perception.evaluation.calibration import fit, tolerant_bias
+from hand_perception.data.sample import hand_boxes
+from hand_perception.evaluation.calibration import fit, judge_sample, tolerant_bias
 from hand_perception.postprocess import ScoreCalibration
+from hand_perception.reconstructor import Candidates
 
 
 def test_the_fit_recovers_the_odds_that_made_the_labels():
@@ -35,3 +38,23 @@ def test_the_bias_leaves_one_of_four_hundred_pictures_without_hands_a_false_one(
     score = ScoreCalibration(tolerant_bias(negatives, np.array(weights)), *weights).score
     false = [(score(found) >= 0.5).any() for found in negatives]
     assert sum(false) == 1
+
+
+def test_of_a_rendered_image_all_is_decided_but_what_is_ignored():
+    sample = one_hand()
+    height, width = sample.image.shape[:2]
+    (hand,) = hand_boxes(sample.hands.keypoints2d, width, height)
+    elsewhere, ignored = np.array([0.0, 0, 8, 8]), np.array([width - 9.0, 0, width - 1, 8])
+    beside = hand + 0.4 * (hand[2] - hand[0]) * np.array([1, 0, 1, 0])  # an IoU of 0.43
+    evidence = np.linspace(0.1, 0.8, 20).reshape(4, 5)
+    found = Candidates(np.stack([hand, elsewhere, ignored, beside]), evidence)
+
+    class Proposing:
+        def candidates(self, image):
+            assert image is sample.image
+            return found
+
+    sample.ignore_boxes = ignored[None]
+    told, is_hand = judge_sample(sample, Proposing())
+    np.testing.assert_array_equal(told, evidence[:2])
+    assert is_hand.tolist() == [True, False]
