@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from torch.utils.data import ConcatDataset
 
 from hand_perception.data.order import ENDLESS
 from hand_perception.data.sample import HandLabels, Sample, hand_boxes
@@ -24,16 +25,13 @@ class SyntheticSamples:
     SyntheticDataset does."""
 
     def __init__(self, *roots: Path) -> None:
-        self.datasets = [SyntheticDataset(root) for root in roots]
-        self._ends = np.cumsum([len(dataset) for dataset in self.datasets])
+        self._items = ConcatDataset([SyntheticDataset(root) for root in roots])
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return len(self._items)
 
     def __getitem__(self, index: int) -> Sample:
-        number = int(np.searchsorted(self._ends, index, "right"))
-        dataset = self.datasets[number]
-        return _sample(dataset[index - int(self._ends[number]) + len(dataset)])
+        return _sample(self._items[index])
 
 
 class RenderedSamples:

@@ -1,11 +1,11 @@
 """``hand-perception calibrate``: scores that mean what they say.
 
 A hand's score is sigmoid(bias + weights . logit(evidence)): postprocess.evidence says what speaks
-for a hand. Logistic regression on photographs (the train split, never val) gives the weights. The
-bias is then set for a robot, which a
-hand that is not there costs more than one that is seen a frame later: at score 0.5, one in 400
-photographs without hands shows one. These the network has learnt from; of others, about twice as
-many fool it. The numbers are written into the model's card.
+for a hand. Logistic regression on photographs (the train split, never val), and on rendered images
+where they are given, gives the weights. The bias is then set for a robot, which a hand that is not
+there costs more than one that is seen a frame later: at score 0.5, one in 400 photographs without
+hands shows one. These the network has learnt from; of others, more fool it. The numbers are written
+into the model's card.
 """
 
 from __future__ import annotations

@@ -155,6 +155,7 @@ class PoseSampler:
     def _gestures(self, names: tuple[str, ...], count: int, generator: torch.Generator) -> Tensor:
         device = self.joints.device
         rows = torch.tensor([list(GESTURES).index(name) for name in names], device=device)
+        # One needs no choice, and draws no number for it.
         if len(names) > 1:
             index = rows[torch.randint(len(rows), (count,), generator=generator, device=device)]
         else:
