@@ -71,10 +71,10 @@ def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     values = np.linspace(0, 1, 256)[:, None]
     if rng.random() < 0.9:
         gain = np.exp(rng.normal(0, 0.18)) * np.exp(rng.normal(0, 0.07, 3))
-        x = _looked_up(x, np.clip(values * gain, 0, 1) ** np.exp(rng.normal(0, 0.2)))
+        x = looked_up(x, np.clip(values * gain, 0, 1) ** np.exp(rng.normal(0, 0.2)))
     if rng.random() < 0.3:
         mean = x.mean() / 255
-        x = _looked_up(x, (values - mean) * rng.uniform(0.5, 1.3) + mean)
+        x = looked_up(x, (values - mean) * rng.uniform(0.5, 1.3) + mean)
     if rng.random() < 0.12:
         x = np.repeat(x.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
     if rng.random() < 0.2:
@@ -111,7 +111,7 @@ def cut_off(image: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> np.
     return image
 
 
-def _looked_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+def looked_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] through a table of 0..1, [256, 1] for all channels or [256, 3]."""
     table = np.rint(np.clip(table, 0, 1) * 255).astype(np.uint8)
     return cv2.LUT(image, np.ascontiguousarray(np.broadcast_to(table, (256, 3)))[:, None])

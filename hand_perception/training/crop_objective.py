@@ -54,7 +54,9 @@ class CropObjective:
     ) -> Dataset:
         """As Objective.batches; views are crops, whatever the stage."""
         recipe = CropRecipe(self.config.crop_size, self.config.crop_scale, batch_size, weights)
-        return CropBatches(sources, recipe, seed)
+        names = [name for name, share in stage.sources.items() if share > 0]
+        places = dict(zip(names, sources, strict=True)).get("negatives")
+        return CropBatches(sources, recipe, seed, places)
 
     def describe(self) -> dict:
         return self.config.to_dict()

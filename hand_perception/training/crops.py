@@ -19,6 +19,7 @@ from hand_perception.errors import DataError, ImageError
 from hand_perception.geometry import box_iou, rotation_to_axis
 from hand_perception.training.augmentation import cut_off, recolour
 from hand_perception.training.batches import Source
+from hand_perception.training.retaking import retake
 
 _log = logging.getLogger(__name__)
 
@@ -83,12 +84,15 @@ class CropRecipe:
 class CropBatches(Dataset):
     """``CropBatches(...)[step]`` is the batch of that step: batch_size crops.
 
+    places: pictures without hands, in front of which photographed hands are put now and then.
     A sample that cannot be read is reported and another one taken. Raises DataError when as many as
     MOST_FRUITLESS in a row give nothing.
     """
 
-    def __init__(self, sources: list[Source], recipe: CropRecipe, seed: int) -> None:
-        self.sources, self.recipe, self.seed = sources, recipe, seed
+    def __init__(
+        self, sources: list[Source], recipe: CropRecipe, seed: int, places: Source | None = None
+    ) -> None:
+        self.sources, self.recipe, self.seed, self.places = sources, recipe, seed, places
 
     def __getitem__(self, step: int) -> CropBatch:
         rng = np.random.default_rng((self.seed, step))
@@ -99,7 +103,7 @@ class CropBatches(Dataset):
             source = self.sources[rng.choice(len(share), p=share)]
             index = int(rng.integers(len(source)))
             try:
-                drawn = draw(source[index], self.recipe, rng)
+                drawn = draw(source[index], self.recipe, rng, self.places)
             except (DataError, ImageError) as unreadable:
                 _log.warning("sample %d skipped: %s", index, unreadable)
                 drawn = []
@@ -114,7 +118,9 @@ class CropBatches(Dataset):
         return CropBatch(**{key: torch.from_numpy(value) for key, value in columns.items()})
 
 
-def draw(sample: Sample, recipe: CropRecipe, rng: np.random.Generator) -> list[dict]:
+def draw(
+    sample: Sample, recipe: CropRecipe, rng: np.random.Generator, places: Source | None = None
+) -> list[dict]:
     """Two views of one hand of the sample, or of a place without; none where that is not to be."""
     height, width = sample.image.shape[:2]
     boxes = hand_boxes(sample.hands.keypoints2d, width, height)
@@ -122,7 +128,8 @@ def draw(sample: Sample, recipe: CropRecipe, rng: np.random.Generator) -> list[d
     chosen = None
     if len(large) and rng.random() >= recipe.empty:
         chosen = int(rng.choice(large))
-        box = boxes[chosen]
+        sample = retake(sample, chosen, boxes[chosen], places, rng)
+        box = hand_boxes(sample.hands.keypoints2d[chosen : chosen + 1], width, height)[0]
     else:
         box = _empty_place(sample, boxes, rng)
         if box is None:

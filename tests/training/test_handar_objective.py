@@ -40,7 +40,7 @@ def batch_of(made: HandARObjective, stage: StageConfig, count: int = 4):
 
 
 def stage(name: str) -> StageConfig:
-    return StageConfig(name, steps=1, batch_size=4)
+    return StageConfig(name, steps=1, batch_size=4, sources={"photographs": 1.0})
 
 
 def fit(made: HandARObjective, kind: str, steps: int) -> tuple[dict, dict]:

@@ -1,0 +1,142 @@
+"""Photographs as if taken once more: labels stay where the hand is."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from one_hand import one_hand
+
+from hand_perception.data.sample import Sample, hand_boxes
+from hand_perception.training import retaking
+from hand_perception.training.crops import CropBatches, CropRecipe
+from hand_perception.training.retaking import bend, displacement, elsewhere, retake, silhouette
+
+# The darkest and brightest of a hand, of where it was taken and of where it is put.
+HAND, HERE, THERE = 160, 60, 255
+SIZE = 240
+
+
+def photograph() -> Sample:
+    """One hand without metric truth in the middle of a grey square, its joints bright."""
+    sample = one_hand()
+    joints = sample.hands.keypoints2d
+    joints = joints - (joints.min(1) + joints.max(1)) / 2 + np.float32(SIZE / 2)
+    image = np.full((SIZE, SIZE, 3), HERE, np.uint8)
+    for x, y in np.rint(joints[0]).astype(int).tolist():
+        cv2.circle(image, (x, y), 2, (HAND,) * 3, -1)
+    hands = replace(sample.hands, keypoints2d=joints, metric=np.zeros(1, bool))
+    return replace(sample, image=image, hands=hands)
+
+
+def framed(sample: Sample) -> tuple[np.ndarray, float]:
+    """The hand's box and its longer side."""
+    box = hand_boxes(sample.hands.keypoints2d, *sample.image.shape[1::-1])[0]
+    return box, float((box[2:] - box[:2]).max())
+
+
+class Places:
+    """Pictures without hands, all of one colour."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return replace(photograph(), image=np.full((90, 120, 3), THERE, np.uint8))
+
+
+def test_the_silhouette_covers_the_mesh_and_not_the_rest():
+    sample = photograph()
+    box, side = framed(sample)
+    share = silhouette(sample, 0, side)
+    x, y = np.rint(sample.hands.keypoints2d[0]).astype(int).T
+    assert share[y, x].min() > 0.9
+    # A hand does not fill its box, and beyond it there is only the arm.
+    low, high = box[:2].astype(int), box[2:].astype(int) + 1
+    assert 0.2 < share[low[1] : high[1], low[0] : high[0]].mean() < 0.9
+    assert share[: low[1] - 8].max(initial=0) == 0
+
+
+def test_behind_a_hand_is_another_place_and_the_hand_is_the_same(monkeypatch):
+    monkeypatch.setattr(retaking, "TONE_SHARE", 0.0)
+    sample = photograph()
+    _, side = framed(sample)
+    image = elsewhere(sample, 0, side, Places()[0].image, np.random.default_rng(0))
+    share = silhouette(sample, 0, side)
+    assert (image[share == 1] == sample.image[share == 1]).all()
+    assert (image[share == 0] == THERE).all()
+
+
+def test_another_tone_is_the_hand_s_alone(monkeypatch):
+    monkeypatch.setattr(retaking, "TONE_SHARE", 1.0)
+    sample = photograph()
+    _, side = framed(sample)
+    image = elsewhere(sample, 0, side, Places()[0].image, np.random.default_rng(1))
+    share = silhouette(sample, 0, side)
+    assert (image[share == 1] != sample.image[share == 1]).any()
+    assert (image[share == 0] == THERE).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_joints_bend_with_the_pixels(seed, monkeypatch):
+    sample = photograph()
+    box, side = framed(sample)
+    # A dot at one joint of an else empty image is found where the bent labels say.
+    for joint in (0, 8, 20):
+        image = np.zeros((SIZE, SIZE, 3), np.uint8)
+        x, y = np.rint(sample.hands.keypoints2d[0, joint]).astype(int).tolist()
+        cv2.circle(image, (x, y), 3, (255,) * 3, -1)
+        at = replace(sample.hands, keypoints2d=np.tile(np.float32([x, y]), (1, 21, 1)))
+        dotted = replace(sample, image=image, hands=at)
+        moved = bend(dotted, 0, (box[:2] + box[2:]) / 2, side, np.random.default_rng(seed))
+        weight = moved.image[..., 0].astype(float)
+        rows, columns = np.mgrid[:SIZE, :SIZE]
+        seen = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+        # A bent dot's middle is not quite the middle of the bent dot.
+        np.testing.assert_allclose(moved.hands.keypoints2d[0, joint], seen, atol=0.5)
+
+
+def test_what_is_bent_teaches_no_mesh_and_nothing_else_changes():
+    sample = photograph()
+    box, side = framed(sample)
+    moved = bend(sample, 0, (box[:2] + box[2:]) / 2, side, np.random.default_rng(2))
+    assert moved.hands.weight3d[0] == moved.hands.weight_mesh[0] == 0
+    assert moved.hands.weight2d[0] == sample.hands.weight3d[0] == 1
+    assert not np.allclose(moved.hands.keypoints2d, sample.hands.keypoints2d)
+
+
+def test_far_from_the_hand_nothing_moves():
+    moves = displacement((200, 400), np.array([80.0, 90.0]), 60.0, np.random.default_rng(0))
+    assert moves.shape == (200, 400, 2) and np.abs(moves).max() > 1
+    # Interpolation reaches one knot further than the rim, where all is zero already.
+    assert (moves[:, 80 + round(retaking.REACH / 2 * 60) + 10 :] == 0).all()
+
+
+def test_what_is_known_in_metres_stays_as_it_was_taken():
+    sample = one_hand()
+    box, _ = framed(sample)
+    for seed in range(20):
+        assert retake(sample, 0, box, Places(), np.random.default_rng(seed)) is sample
+
+
+def test_without_a_fitted_mesh_a_hand_stays_where_it_is(monkeypatch):
+    monkeypatch.setattr(retaking, "BEND_SHARE", 0.0)
+    sample = photograph()
+    sample.hands.weight3d[:] = sample.hands.weight_mesh[:] = 0
+    box, _ = framed(sample)
+    for seed in range(20):
+        assert retake(sample, 0, box, Places(), np.random.default_rng(seed)) is sample
+
+
+def test_batches_put_photographs_in_front_of_the_places(monkeypatch):
+    monkeypatch.setattr(retaking, "ELSEWHERE_SHARE", 1.0)
+
+    class Photographs(Places):
+        def __getitem__(self, index):
+            return photograph()
+
+    recipe = CropRecipe(64, 1.3, 24, (1.0,), empty=0.0)
+    alone = CropBatches([Photographs()], recipe, seed=1)[0]
+    moved = CropBatches([Photographs()], recipe, seed=1, places=Places())[0]
+    bright = [(b.images.float().mean((1, 2, 3)) > 140).float().mean() for b in (alone, moved)]
+    assert bright[0] < 0.1 and bright[1] > 0.5
