@@ -34,6 +34,7 @@ from hand_perception.runtime.backend import (
     detect_all,
 )
 from hand_perception.runtime.select import AUTO_MODEL, model_called, open_backend
+from hand_perception.second_look import WORTH, badly_framed, joined, kept, reframed
 from hand_perception.template import Template, load_template
 
 
@@ -137,6 +138,10 @@ class HandReconstructor:
                 jobs.append((detected, choose_hands(detected, lowest, self._folder.nms_iou)))
         found = time.perf_counter()
         decoded = decode_all(self._backend, jobs)
+        if self.can_follow:
+            # Where a hand is followed, the next frame is the second look.
+            least = [np.inf if v.boxes is not None else WORTH * v.score_threshold for v in views]
+            decoded = self._looked_again(jobs, decoded, fits, least)
         read = time.perf_counter()
         hands = [
             self._built(job, outputs, fit, camera, view.score_threshold)
@@ -164,6 +169,32 @@ class HandReconstructor:
             raise ModelError(f"{self._folder.name} reads no crops: give it no boxes")
         check_image(view.image)
         return None
+
+    def _looked_again(
+        self,
+        jobs: list[Job],
+        decoded: list[Decoded | None],
+        fits: list[Letterbox],
+        least: list[float],
+    ) -> list[Decoded | None]:
+        """``decoded``, of hands that were badly framed from two looks; not of those of which a
+        first one says less than ``least`` of each job."""
+        size = self._folder.image_size
+        again: dict[int, tuple[np.ndarray, Job]] = {}
+        # What backends give holds until they decode again.
+        decoded = [None if told is None else kept(told) for told in decoded]
+        for k, (job, told, fit) in enumerate(zip(jobs, decoded, fits, strict=True)):
+            if told is None:
+                continue
+            seen = in_image(*job, told, fit, size)
+            scores = self._calibration.score(evidence(job[0].scores[job[1]], told, seen))
+            rows = np.flatnonzero(badly_framed(seen) & (scores >= least[k]))
+            if len(rows):
+                again[k] = rows, reframed(job, rows, seen.bounds[rows], fit, size)
+        looked = decode_all(self._backend, [job for _, job in again.values()])
+        for (k, (rows, _)), second in zip(again.items(), looked, strict=True):
+            decoded[k] = joined(decoded[k], rows, second)
+        return decoded
 
     def _built(
         self,
@@ -220,6 +251,8 @@ class HandReconstructor:
         if not len(chosen):
             return Candidates(np.zeros((0, 4)), np.zeros((0, 5)))
         decoded = self._backend.decode(detected, chosen)
+        if self.can_follow:
+            (decoded,) = self._looked_again([(detected, chosen)], [decoded], [fit], [0.0])
         seen = in_image(detected, chosen, decoded, fit, self._folder.image_size)
         return Candidates(seen.boxes, evidence(detected.scores[chosen], decoded, seen))
 

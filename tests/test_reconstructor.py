@@ -3,16 +3,13 @@
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import pytest
+from shipped_clip import shipped_clip
 
 from hand_perception.errors import CameraError, ImageError
 from hand_perception.hands import Camera, Side
 from hand_perception.reconstructor import HandReconstructor
-from hand_perception.runtime.backend import MODELS
-
-CLIP = MODELS.parent / "demo"
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +19,7 @@ def reconstruct():
 
 @pytest.fixture(scope="module")
 def clip():
-    """Every 15th frame of the shipped clip, its camera, and the true 2D joints of its hands."""
-    truth = np.load(CLIP / "truth.npz")
-    video = cv2.VideoCapture(str(CLIP / "clip.mp4"))
-    frames = []
-    while (read := video.read())[0]:
-        frames.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
-    K = truth["K"]
-    height, width = frames[0].shape[:2]
-    camera = Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], width, height)
-    return frames[::15], camera, truth["keypoints2d"][::15]
+    return shipped_clip(every=15)
 
 
 def test_hands_of_the_clip_are_found_where_they_are(reconstruct, clip):
