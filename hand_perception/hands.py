@@ -139,7 +139,8 @@ class Camera:
 class Hand:
     """One reconstructed hand. Arrays are float32.
 
-    box: [4] x0, y0, x1, y1 in pixels of the input image. score: detector's confidence in 0..1.
+    box: [4] x0, y0, x1, y1 in pixels of the input image. score: how sure it is that this is a
+    hand, in 0..1.
     keypoints2d: [21, 2] pixels. confidences: [21] in 0..1, score times the chance that a keypoint
     lies within postprocess.NEAR box sides of its place in the image.
     keypoints3d: [21, 3] and vertices: [V, 3], metres in the camera frame.

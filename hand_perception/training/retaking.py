@@ -24,7 +24,7 @@ BEND_SHARE, ELSEWHERE_SHARE, TONE_SHARE = 0.35, 0.4, 0.5
 KNOTS, REACH = 9, 3.0
 BEND_SD, LINEAR_SD = 0.025, 0.1
 SOLVER_STEPS = 8
-# The silhouette: discs around a fitted mesh's vertices, a forearm's stump, a soft rim; in box sides.
+# The silhouette, in box sides: discs around a fitted mesh's vertices, and how soft the rim is.
 DISC, RIM = 0.028, 0.012
 # A photograph's labels mark the wrist and the thumb's root beside where a rig has them.
 _RIG_AGREES = np.setdiff1d(np.arange(21), [0, 1])
