@@ -20,6 +20,7 @@ from hand_perception.postprocess import (
     ScoreCalibration,
     build_hands,
     choose_hands,
+    distinct,
     evidence,
     image_boxes,
     in_image,
@@ -177,8 +178,8 @@ class HandReconstructor:
         fits: list[Letterbox],
         least: list[float],
     ) -> list[Decoded | None]:
-        """``decoded``, of hands that were badly framed from two looks; not of those of which a
-        first one says less than ``least`` of each job."""
+        """``decoded``, of hands that were badly framed from two looks; not of those that repeat a
+        better one, or of which a first look says less than ``least`` of each job."""
         size = self._folder.image_size
         again: dict[int, tuple[np.ndarray, Job]] = {}
         # What backends give holds until they decode again.
@@ -188,7 +189,10 @@ class HandReconstructor:
                 continue
             seen = in_image(*job, told, fit, size)
             scores = self._calibration.score(evidence(job[0].scores[job[1]], told, seen))
-            rows = np.flatnonzero(badly_framed(seen) & (scores >= least[k]))
+            worth = badly_framed(seen) & (scores >= least[k])
+            rows = np.array(
+                [q for q in distinct(scores, seen.joints2d, seen.boxes) if worth[q]], int
+            )
             if len(rows):
                 again[k] = rows, reframed(job, rows, seen.bounds[rows], fit, size)
         looked = decode_all(self._backend, [job for _, job in again.values()])

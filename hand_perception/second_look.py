@@ -15,11 +15,10 @@ from hand_perception.imaging import Letterbox
 from hand_perception.postprocess import InImage, logit
 from hand_perception.runtime.backend import Decoded, Job
 
-# Joints' bounds that overlap the box less than this frame the hand better than it does. On
-# photographs that is every other hand.
+# Joints' bounds that overlap the box less than this frame the hand better than it does.
 FRAMED = 0.8
 # A candidate with less than this share of the score that is asked for stays without.
-WORTH = 0.2
+WORTH = 0.5
 
 
 def kept(decoded: Decoded) -> Decoded:
