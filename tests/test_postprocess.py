@@ -8,6 +8,7 @@ from hand_perception.hands import Camera, Hand, Side
 from hand_perception.imaging import Letterbox
 from hand_perception.postprocess import (
     CANDIDATE_SCORE,
+    LEAST_SHARE,
     NEAR,
     ScoreCalibration,
     build_hands,
@@ -174,7 +175,7 @@ def test_no_query_below_the_lowest_detector_score_could_become_a_hand():
     assert calibration.lowest_detector_score(0.05) == CANDIDATE_SCORE
     # Where all else could make a hand of anything, the detector has to see a little of it.
     eager = ScoreCalibration(bias=9.0)
-    assert eager.lowest_detector_score(0.5) == pytest.approx(0.15)
+    assert eager.lowest_detector_score(0.5) == pytest.approx(LEAST_SHARE * 0.5)
 
 
 def test_what_speaks_for_a_hand():
