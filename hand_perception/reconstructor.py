@@ -182,8 +182,6 @@ class HandReconstructor:
         better one, or of which a first look says less than ``least`` of each job."""
         size = self._folder.image_size
         again: dict[int, tuple[np.ndarray, Job]] = {}
-        # What backends give holds until they decode again.
-        decoded = [None if told is None else kept(told) for told in decoded]
         for k, (job, told, fit) in enumerate(zip(jobs, decoded, fits, strict=True)):
             if told is None:
                 continue
@@ -195,6 +193,10 @@ class HandReconstructor:
             )
             if len(rows):
                 again[k] = rows, reframed(job, rows, seen.bounds[rows], fit, size)
+        if not again:
+            return decoded
+        # What backends give holds until they decode again.
+        decoded = [None if told is None else kept(told) for told in decoded]
         looked = decode_all(self._backend, [job for _, job in again.values()])
         for (k, (rows, _)), second in zip(again.items(), looked, strict=True):
             decoded[k] = joined(decoded[k], rows, second)

@@ -49,24 +49,25 @@ def joined(first: Decoded, rows: np.ndarray, second: Decoded) -> Decoded:
     if second.spread2d is not None:
         share2d = _share(first.spread2d[rows], second.spread2d)[..., None]
         share3d = _share(first.spread3d[rows], second.spread3d)[:, None, None]
-    shares = {"joints2d": share2d, "vertices": share3d, "gaze": 0.5, "spread2d": 0.5}
-    both = {
-        name: _mixed(getattr(first, name), rows, getattr(second, name), share)
-        for name, share in (shares | {"spread3d": 0.5}).items()
-        if getattr(first, name) is not None
+    shares = {
+        "joints2d": share2d,
+        "vertices": share3d,
+        "gaze": 0.5,
+        "spread2d": 0.5,
+        "spread3d": 0.5,
     }
+    both = {}
+    for name, share in shares.items():
+        if (told := getattr(first, name)) is not None:
+            both[name] = told.copy()
+            both[name][rows] += share * (getattr(second, name) - told[rows])
     for name in ("presence", "right"):
-        odds = logit(getattr(first, name))
-        both[name] = 1 / (1 + np.exp(-_mixed(odds, rows, logit(getattr(second, name)), 0.5)))
+        both[name] = getattr(first, name).copy()
+        odds = (logit(both[name][rows]) + logit(getattr(second, name))) / 2
+        both[name][rows] = 1 / (1 + np.exp(-odds))
     return replace(first, **both)
 
 
 def _share(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """How much the second counts of two that are so far off: the inverse of their variances."""
     return first**2 / (first**2 + second**2)
-
-
-def _mixed(first: np.ndarray, rows: np.ndarray, second: np.ndarray, share) -> np.ndarray:
-    both = first.copy()
-    both[rows] += share * (second - both[rows])
-    return both
