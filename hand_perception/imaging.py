@@ -58,6 +58,12 @@ class Letterbox:
         boxes = np.asarray(boxes)
         return self.points_to_network(boxes.reshape(*boxes.shape[:-1], 2, 2)).reshape(boxes.shape)
 
+    def boxes_to_queries(self, boxes: np.ndarray, canvas: int) -> np.ndarray:
+        """Boxes as boxes_to_network takes them -> cx, cy, w, h in 0..1 of a canvas of that side."""
+        corners = (self.boxes_to_network(boxes) + 0.5) / canvas
+        low, high = corners[..., :2], corners[..., 2:]
+        return np.concatenate([(low + high) / 2, high - low], -1)
+
     def boxes_to_image(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes [..., 4] (x0, y0, x1, y1) of the canvas in pixels of the image."""
         boxes = np.asarray(boxes)

@@ -153,6 +153,11 @@ class InImage:
     bounds: np.ndarray
     spread2d: np.ndarray | None
 
+    @property
+    def overlap(self) -> np.ndarray:
+        """[H]: the intersection over union of each hand's box and bounds."""
+        return np.diagonal(box_iou(self.boxes, self.bounds))
+
 
 def in_image(
     detected: Detected, chosen: np.ndarray, decoded: Decoded, letterbox: Letterbox, canvas: int
@@ -180,8 +185,7 @@ def evidence(detector: np.ndarray, decoded: Decoded, seen: InImage) -> np.ndarra
         joints = certainty(seen.spread2d, _near(seen.boxes)[:, None]).mean(-1)
     if decoded.right is not None:
         side = np.maximum(decoded.right, 1 - decoded.right)
-    box = np.diagonal(box_iou(seen.boxes, seen.bounds))
-    return np.stack([detector, decoded.presence, joints, box, side], -1).astype(np.float64)
+    return np.stack([detector, decoded.presence, joints, seen.overlap, side], -1).astype(np.float64)
 
 
 def certainty(spread: np.ndarray, near: np.ndarray | float) -> np.ndarray:

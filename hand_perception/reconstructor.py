@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ class HandReconstructor:
         decoded = decode_all(self._backend, jobs)
         if self.can_follow:
             # Where a hand is followed, the next frame is the second look.
-            least = [np.inf if v.boxes is not None else WORTH * v.score_threshold for v in views]
+            least = [WORTH * v.score_threshold if v.boxes is None else None for v in views]
             decoded = self._looked_again(jobs, decoded, fits, least)
         read = time.perf_counter()
         hands = [
@@ -176,14 +176,15 @@ class HandReconstructor:
         jobs: list[Job],
         decoded: list[Decoded | None],
         fits: list[Letterbox],
-        least: list[float],
+        least: list[float | None],
     ) -> list[Decoded | None]:
         """``decoded``, of hands that were badly framed from two looks; not of those that repeat a
-        better one, or of which a first look says less than ``least`` of each job."""
+        better one, or of which a first look says less than ``least``, one for each job; None: all
+        of its hands are looked at once."""
         size = self._folder.image_size
         again: dict[int, tuple[np.ndarray, Job]] = {}
         for k, (job, told, fit) in enumerate(zip(jobs, decoded, fits, strict=True)):
-            if told is None:
+            if told is None or least[k] is None:
                 continue
             seen = in_image(*job, told, fit, size)
             scores = self._calibration.score(evidence(job[0].scores[job[1]], told, seen))
@@ -244,10 +245,7 @@ class HandReconstructor:
         for box in boxes:
             # Where none overlaps, the likeliest hand's query.
             query = int(np.argmax(box_iou(own, box)[:, 0] + 1e-3 * detected.scores))
-            low, high = (fit.boxes_to_network(box) + 0.5).reshape(2, 2) / size
-            moved = detected.boxes.copy()
-            moved[query] = *((low + high) / 2), *(high - low)
-            job = replace(detected, boxes=moved), np.array([query])
+            job = reframed((detected, np.array([query])), np.array([0]), box[None], fit, size)
             hands += self._built(job, self._backend.decode(*job), fit, camera, 0.0)
         return hands
 

@@ -10,7 +10,6 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from hand_perception.geometry import box_iou
 from hand_perception.imaging import Letterbox
 from hand_perception.postprocess import InImage, logit
 from hand_perception.runtime.backend import Decoded, Job
@@ -29,16 +28,14 @@ def kept(decoded: Decoded) -> Decoded:
 
 def badly_framed(seen: InImage) -> np.ndarray:
     """[H] bool: whose joints and box differ."""
-    return np.diagonal(box_iou(seen.boxes, seen.bounds)) < FRAMED
+    return seen.overlap < FRAMED
 
 
 def reframed(job: Job, rows: np.ndarray, bounds: np.ndarray, fit: Letterbox, canvas: int) -> Job:
-    """The job of looking at its hands ``rows`` [R] once more, in their bounds [R, 4]."""
+    """The job of looking at its hands ``rows`` [R] in the bounds [R, 4] instead of their boxes."""
     detected, chosen = job
-    corners = (fit.boxes_to_network(bounds) + 0.5) / canvas
-    low, high = corners[:, :2], corners[:, 2:]
     boxes = detected.boxes.copy()
-    boxes[chosen[rows]] = np.concatenate([(low + high) / 2, high - low], -1)
+    boxes[chosen[rows]] = fit.boxes_to_queries(bounds, canvas)
     return replace(detected, boxes=boxes), chosen[rows]
 
 

@@ -1,11 +1,11 @@
 import cv2
 import numpy as np
 import pytest
+from shipped_clip import shipped_clip
 
 from hand_perception.following import FollowingReconstructor, joint_box
 from hand_perception.geometry import box_iou
 from hand_perception.reconstructor import HandReconstructor, View
-from hand_perception.runtime.backend import MODELS
 
 # Of the clip, a second in which one hand moves slowly.
 FIRST, COUNT = 30, 12
@@ -18,9 +18,7 @@ def engine():
 
 @pytest.fixture(scope="module")
 def frames():
-    clip = cv2.VideoCapture(str(MODELS.parent / "demo" / "clip.mp4"))
-    read = [clip.read()[1] for _ in range(FIRST + COUNT)]
-    return [cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) for frame in read[FIRST:]]
+    return shipped_clip(every=1)[0][FIRST : FIRST + COUNT]
 
 
 def looked(result) -> bool:

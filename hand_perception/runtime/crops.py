@@ -36,9 +36,7 @@ class Cutting:
 
     def given(self, image: Any, fit: Letterbox, boxes: np.ndarray) -> Detected:
         """Boxes [H, 4] in pixels of the image as if the detector had found them, for certain."""
-        corners = (fit.boxes_to_network(boxes) + 0.5) / self.canvas
-        low, high = corners[:, :2], corners[:, 2:]
-        found = np.concatenate([(low + high) / 2, high - low], -1)
+        found = fit.boxes_to_queries(boxes, self.canvas)
         return Detected(found, np.ones(len(boxes), np.float32), (image, fit))
 
     def crops(self, detected: Detected, chosen: np.ndarray) -> list[Crop]:

@@ -98,8 +98,8 @@ def bend(
     """The image bent smoothly around hand ``chosen`` and its pixels' labels with it. What bends in
     the image does not in space: meshes teach nothing then."""
     hands = sample.hands
-    moves = displacement(sample.image.shape[:2], centre, side, rng)
     height, width = sample.image.shape[:2]
+    moves = displacement((height, width), centre, side, rng)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     image = cv2.remap(
         sample.image,

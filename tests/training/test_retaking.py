@@ -70,7 +70,7 @@ def test_behind_a_hand_is_another_place_and_a_tone_is_the_hand_s_alone(monkeypat
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_joints_bend_with_the_pixels(seed, monkeypatch):
+def test_joints_bend_with_the_pixels(seed):
     sample = photograph()
     box, side = framed(sample)
     # A dot at one joint of an else empty image is found where the bent labels say.
