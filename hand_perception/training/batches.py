@@ -15,6 +15,8 @@ from hand_perception.data.order import ShuffledOrder, blocks_of
 from hand_perception.data.sample import Sample, hand_boxes
 from hand_perception.errors import DataError, ImageError
 from hand_perception.training.augmentation import hand_view, recolour, whole_image_view
+from hand_perception.training.config import StageConfig
+from hand_perception.training.retaking import retake_whole
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,12 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+def places_of(stage: StageConfig, sources: list[Source]) -> Source | None:
+    """Of a stage's sources, in the order of ``stage.sources``, the pictures without hands."""
+    names = [name for name, share in stage.sources.items() if share > 0]
+    return dict(zip(names, sources, strict=True)).get("negatives")
 
 
 @dataclass
@@ -86,12 +94,19 @@ class BatchRecipe:
 class StepBatches(Dataset):
     """``StepBatches(...)[step]`` is the batch of that step.
 
-    A sample that cannot be read is reported and another one taken. Raises DataError when as many as
-    MOST_DRAWS in a row cannot.
+    places: pictures without hands. With them whole images are taken once more now and then
+    (``retaking``). A sample that cannot be read is reported and another one taken.
+    Raises DataError when as many as MOST_DRAWS in a row cannot.
     """
 
-    def __init__(self, sources: list[Source], recipe: BatchRecipe, seed: int) -> None:
-        self.sources, self.recipe, self.seed = sources, recipe, seed
+    def __init__(
+        self,
+        sources: list[Source],
+        recipe: BatchRecipe,
+        seed: int,
+        places: Source | None = None,
+    ) -> None:
+        self.sources, self.recipe, self.seed, self.places = sources, recipe, seed, places
         self._orders = [ShuffledOrder(blocks_of(s), seed) for s in sources if recipe.epochs]
 
     def __getitem__(self, step: int) -> Batch:
@@ -121,6 +136,8 @@ class StepBatches(Dataset):
                 error = unreadable
                 _log.warning("sample %d skipped: %s", index, error)
                 continue
+            if self.recipe.view == "image" and self.places is not None:
+                sample = retake_whole(sample, self.places, rng)
             moved = view(sample, size, rng, self.recipe.flip)
             # An image that lost its hands to the view teaches the decoder nothing.
             if len(moved.hands) or not len(sample.hands) or self.recipe.view == "image":

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from hand_perception.errors import ModelError
-from hand_perception.training.batches import Source
+from hand_perception.training.batches import Source, places_of
 from hand_perception.training.config import StageConfig
 from hand_perception.training.crops import CropBatches, CropRecipe
 
@@ -54,9 +54,7 @@ class CropObjective:
     ) -> Dataset:
         """As Objective.batches; views are crops, whatever the stage."""
         recipe = CropRecipe(self.config.crop_size, self.config.crop_scale, batch_size, weights)
-        names = [name for name, share in stage.sources.items() if share > 0]
-        places = dict(zip(names, sources, strict=True)).get("negatives")
-        return CropBatches(sources, recipe, seed, places)
+        return CropBatches(sources, recipe, seed, places_of(stage, sources))
 
     def describe(self) -> dict:
         return self.config.to_dict()

@@ -128,7 +128,7 @@ def draw(
     chosen = None
     if len(large) and rng.random() >= recipe.empty:
         chosen = int(rng.choice(large))
-        sample = retake(sample, chosen, boxes[chosen], places, rng)
+        sample = retake(sample, chosen, places, rng)
         box = hand_boxes(sample.hands.keypoints2d[chosen : chosen + 1], width, height)[0]
     else:
         box = _empty_place(sample, boxes, rng)

@@ -16,7 +16,13 @@ from hand_perception.models.handos.model import HandOS, normalise
 from hand_perception.models.handos.side_tuning import LightSide
 from hand_perception.settings import build
 from hand_perception.template import Template, load_template
-from hand_perception.training.batches import Batch, BatchRecipe, Source, StepBatches
+from hand_perception.training.batches import (
+    Batch,
+    BatchRecipe,
+    Source,
+    StepBatches,
+    places_of,
+)
 from hand_perception.training.config import StageConfig
 from hand_perception.training.decoder_objective import (
     LossWeights,
@@ -139,7 +145,7 @@ class HandOSObjective:
             flip=stage.flip,
             epochs=stage.epochs > 0,
         )
-        return StepBatches(sources, recipe, seed)
+        return StepBatches(sources, recipe, seed, places_of(stage, sources))
 
     def losses(self, stage: StageConfig, batch: Batch) -> dict[str, Tensor]:
         network = self.learner.network

@@ -7,15 +7,16 @@ tone, in front of another wall.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from hand_perception.data.sample import Sample
+from hand_perception.data.sample import HandLabels, Sample, hand_boxes
 from hand_perception.hands import INDEX_MCP, MIDDLE_MCP, PINKY_MCP, WRIST
 from hand_perception.training.augmentation import looked_up
-from hand_perception.training.batches import Source
 
 # How often each is done to a photograph.
 BEND_SHARE, ELSEWHERE_SHARE, TONE_SHARE = 0.35, 0.4, 0.5
@@ -30,34 +31,56 @@ DISC, RIM = 0.028, 0.012
 _RIG_AGREES = np.setdiff1d(np.arange(21), [0, 1])
 
 
-def retake(
-    sample: Sample,
-    chosen: int,
-    box: np.ndarray,
-    places: Source | None,
-    rng: np.random.Generator,
-) -> Sample:
-    """The sample with hand ``chosen``, in box [4], perhaps in front of one of ``places`` (pictures
-    without hands) and bent. What is known in metres stays as it was taken."""
-    if sample.hands.metric[chosen]:
+class Places(Protocol):
+    """Pictures without hands, by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+def retake(sample: Sample, chosen: int, places: Places | None, rng: np.random.Generator) -> Sample:
+    """The sample with hand ``chosen`` perhaps in front of one of ``places`` and bent. What is known
+    in metres stays as it was taken."""
+    hands = sample.hands
+    if hands.metric[chosen]:
         return sample
-    side = float(max(box[2] - box[0], box[3] - box[1]))
-    fitted = sample.hands.weight_mesh[chosen] > 0
-    if places is not None and fitted and rng.random() < ELSEWHERE_SHARE:
+    if places is not None and hands.weight_mesh[chosen] > 0 and rng.random() < ELSEWHERE_SHARE:
         place = places[int(rng.integers(len(places)))].image
-        sample = replace(sample, image=elsewhere(sample, chosen, side, place, rng))
+        sample = replace(sample, image=elsewhere(sample, [chosen], place, rng))
     if rng.random() < BEND_SHARE:
-        sample = bend(sample, chosen, (box[:2] + box[2:]) / 2, side, rng)
+        sample = bend(sample, chosen, rng)
+    return sample
+
+
+def retake_whole(sample: Sample, places: Places | None, rng: np.random.Generator) -> Sample:
+    """As ``retake``, of all hands of the image at once. Before another picture only those stand
+    that a mesh was fitted to, and nothing is there that nobody has labelled."""
+    hands = sample.hands
+    if not len(hands) or hands.metric.any():
+        return sample
+    fitted = np.flatnonzero(hands.weight_mesh > 0)
+    if places is not None and len(fitted) and rng.random() < ELSEWHERE_SHARE:
+        place = places[int(rng.integers(len(places)))].image
+        sample = Sample(
+            elsewhere(sample, fitted, place, rng),
+            sample.camera,
+            hands.take(fitted),
+            topology=sample.topology,
+            name=sample.name,
+        )
+    if rng.random() < BEND_SHARE:
+        sample = bend(sample, int(rng.integers(len(sample.hands))), rng)
     return sample
 
 
 def elsewhere(
-    sample: Sample, chosen: int, side: float, place: np.ndarray, rng: np.random.Generator
+    sample: Sample, chosen: Sequence[int], place: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """uint8 [H, W, 3]: hand ``chosen`` and a stump of its arm in front of a part of ``place``, the
-    skin now and then of another tone."""
+    """uint8 [H, W, 3]: the hands ``chosen`` and stumps of their arms in front of a part of
+    ``place``, the skin now and then of another tone."""
     height, width = sample.image.shape[:2]
-    share = silhouette(sample, chosen, side)[..., None]
+    share = np.max([silhouette(sample, index) for index in chosen], 0)[..., None]
     h, w = place.shape[:2]
     part = np.exp(rng.uniform(np.log(0.4), 0.0))
     corner = rng.uniform((0, 0), (w * (1 - part), h * (1 - part)))
@@ -72,15 +95,12 @@ def elsewhere(
     return np.rint(mixed).astype(np.uint8)
 
 
-def silhouette(sample: Sample, chosen: int, side: float) -> np.ndarray:
+def silhouette(sample: Sample, chosen: int) -> np.ndarray:
     """float32 [H, W] in 0..1: where the fitted mesh of hand ``chosen`` lies in the image."""
-    hands = sample.hands
-    marks, joints = hands.keypoints2d[chosen], hands.joints3d[chosen, :, :2]
-    use = _RIG_AGREES[hands.known[chosen][_RIG_AGREES]]
-    middle3, middle2 = joints[use].mean(0), marks[use].mean(0)
-    spread = joints[use] - middle3
-    scale = (spread * (marks[use] - middle2)).sum() / max((spread**2).sum(), 1e-9)
-    vertices = (hands.vertices[chosen, :, :2] - middle3) * scale + middle2
+    marks = sample.hands.keypoints2d[chosen]
+    _, side = _frame(sample, chosen)
+    scale, shift = _to_image(sample.hands, chosen)
+    vertices = sample.hands.vertices[chosen, :, :2] * scale + shift
     mask = np.zeros(sample.image.shape[:2], np.uint8)
     radius = max(round(DISC * side), 1)
     for x, y in np.rint(vertices).astype(int).tolist():
@@ -92,13 +112,15 @@ def silhouette(sample: Sample, chosen: int, side: float) -> np.ndarray:
     return cv2.GaussianBlur(mask, (0, 0), max(RIM * side, 0.5)).astype(np.float32) / 255
 
 
-def bend(
-    sample: Sample, chosen: int, centre: np.ndarray, side: float, rng: np.random.Generator
-) -> Sample:
-    """The image bent smoothly around hand ``chosen`` and its pixels' labels with it. What bends in
-    the image does not in space: meshes teach nothing then."""
+def bend(sample: Sample, chosen: int, rng: np.random.Generator) -> Sample:
+    """The image bent smoothly around hand ``chosen``, and all labels with it.
+
+    In space a hand bends as it does in the image, seen from far away: its depth stays, and so does
+    its size, of which the image tells nothing.
+    """
     hands = sample.hands
     height, width = sample.image.shape[:2]
+    centre, side = _frame(sample, chosen)
     moves = displacement((height, width), centre, side, rng)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     image = cv2.remap(
@@ -108,15 +130,20 @@ def bend(
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REFLECT_101,
     )
-    # A pixel p shows what was at p + moves(p): a joint q is seen at the p that shows it.
-    was = hands.keypoints2d[chosen]
-    now = was
-    for _ in range(SOLVER_STEPS):
-        now = was - _at(moves, now)
-    keypoints2d, weight3d = hands.keypoints2d.copy(), hands.weight3d.copy()
-    weight_mesh = hands.weight_mesh.copy()
-    keypoints2d[chosen], weight3d[chosen], weight_mesh[chosen] = now, 0.0, 0.0
-    bent = replace(hands, keypoints2d=keypoints2d, weight3d=weight3d, weight_mesh=weight_mesh)
+    keypoints2d = np.stack([_seen_at(moves, marks) for marks in hands.keypoints2d])
+    bent = replace(
+        hands,
+        keypoints2d=keypoints2d,
+        joints3d=hands.joints3d.copy(),
+        vertices=hands.vertices.copy(),
+    )
+    for index in np.flatnonzero((hands.weight3d > 0) | (hands.weight_mesh > 0)):
+        scale, shift = _to_image(hands, index)
+        grown = _spread(keypoints2d[index]) / _spread(hands.keypoints2d[index])
+        root = _seen_at(moves, shift[None])
+        for points in (bent.joints3d[index], bent.vertices[index]):
+            was = points[:, :2] * scale + shift
+            points[:, :2] = (_seen_at(moves, was) - root) / (scale * grown)
     return replace(sample, image=image, hands=bent)
 
 
@@ -135,6 +162,37 @@ def displacement(
     first = np.asarray(centre) - (KNOTS - 1) / 2 * cell
     to_image = np.array([[cell, 0, first[0]], [0, cell, first[1]]])
     return cv2.warpAffine(knots.astype(np.float32), to_image, shape[::-1], flags=cv2.INTER_CUBIC)
+
+
+def _frame(sample: Sample, chosen: int) -> tuple[np.ndarray, float]:
+    """Of the box of hand ``chosen``: its centre [2] and its longer side."""
+    height, width = sample.image.shape[:2]
+    box = hand_boxes(sample.hands.keypoints2d[[chosen]], width, height)[0]
+    return (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max())
+
+
+def _to_image(hands: HandLabels, index: int) -> tuple[float, np.ndarray]:
+    """Pixels a metre and pixels [2] that put x and y of hand ``index`` where its joints are."""
+    use = _RIG_AGREES[hands.known[index][_RIG_AGREES]]
+    marks, joints = hands.keypoints2d[index][use], hands.joints3d[index, use, :2]
+    middle2, middle3 = marks.mean(0), joints.mean(0)
+    spread = joints - middle3
+    scale = float((spread * (marks - middle2)).sum() / max((spread**2).sum(), 1e-9))
+    scale = max(scale, 1e-6)
+    return scale, middle2 - scale * middle3
+
+
+def _spread(points: np.ndarray) -> float:
+    return max(float(np.linalg.norm(points - points.mean(0))), 1e-6)
+
+
+def _seen_at(moves: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Where points [N, 2] of the image are seen once it has bent: a pixel p shows what was at p +
+    moves(p)."""
+    now = points
+    for _ in range(SOLVER_STEPS):
+        now = points - _at(moves, now)
+    return now.astype(points.dtype)
 
 
 def _at(field: np.ndarray, points: np.ndarray) -> np.ndarray:

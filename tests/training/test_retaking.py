@@ -9,8 +9,16 @@ from one_hand import one_hand
 
 from hand_perception.data.sample import Sample, hand_boxes
 from hand_perception.training import retaking
+from hand_perception.training.batches import BatchRecipe, StepBatches
 from hand_perception.training.crops import CropBatches, CropRecipe
-from hand_perception.training.retaking import bend, displacement, elsewhere, retake, silhouette
+from hand_perception.training.retaking import (
+    bend,
+    displacement,
+    elsewhere,
+    retake,
+    retake_whole,
+    silhouette,
+)
 
 # The darkest and brightest of a hand, of where it was taken and of where it is put.
 HAND, HERE, THERE = 160, 60, 255
@@ -47,8 +55,8 @@ class Places:
 
 def test_the_silhouette_covers_the_mesh_and_not_the_rest():
     sample = photograph()
-    box, side = framed(sample)
-    share = silhouette(sample, 0, side)
+    box, _ = framed(sample)
+    share = silhouette(sample, 0)
     x, y = np.rint(sample.hands.keypoints2d[0]).astype(int).T
     assert share[y, x].min() > 0.9
     # A hand does not fill its box, and beyond it there is only the arm.
@@ -61,39 +69,74 @@ def test_the_silhouette_covers_the_mesh_and_not_the_rest():
 def test_behind_a_hand_is_another_place_and_a_tone_is_the_hand_s_alone(monkeypatch, toned):
     monkeypatch.setattr(retaking, "TONE_SHARE", float(toned))
     sample = photograph()
-    _, side = framed(sample)
-    image = elsewhere(sample, 0, side, Places()[0].image, np.random.default_rng(1))
-    share = silhouette(sample, 0, side)
+    image = elsewhere(sample, [0], Places()[0].image, np.random.default_rng(1))
+    share = silhouette(sample, 0)
     assert (image[share == 0] == THERE).all()
     same = image[share == 1] == sample.image[share == 1]
     assert not same.all() if toned else same.all()
 
 
+def seen(hands, points: np.ndarray) -> np.ndarray:
+    """Where points [N, 3] of the one hand lie in the image, by the similarity its joints give."""
+    marks, joints = hands.keypoints2d[0][2:], hands.joints3d[0, 2:, :2]
+    spread = joints - joints.mean(0)
+    scale = (spread * (marks - marks.mean(0))).sum() / (spread**2).sum()
+    return (points[:, :2] - joints.mean(0)) * scale + marks.mean(0)
+
+
 @pytest.mark.parametrize("seed", range(4))
-def test_joints_bend_with_the_pixels(seed):
+def test_joints_bend_with_the_pixels(monkeypatch, seed):
     sample = photograph()
-    box, side = framed(sample)
+    frame = framed(sample)
+    frame = (frame[0][:2] + frame[0][2:]) / 2, frame[1]
+    monkeypatch.setattr(retaking, "_frame", lambda *_: frame)
     # A dot at one joint of an else empty image is found where the bent labels say.
     for joint in (0, 8, 20):
         image = np.zeros((SIZE, SIZE, 3), np.uint8)
         x, y = np.rint(sample.hands.keypoints2d[0, joint]).astype(int).tolist()
         cv2.circle(image, (x, y), 3, (255,) * 3, -1)
         at = replace(sample.hands, keypoints2d=np.tile(np.float32([x, y]), (1, 21, 1)))
-        dotted = replace(sample, image=image, hands=at)
-        moved = bend(dotted, 0, (box[:2] + box[2:]) / 2, side, np.random.default_rng(seed))
+        moved = bend(replace(sample, image=image, hands=at), 0, np.random.default_rng(seed))
         weight = moved.image[..., 0].astype(float)
         rows, columns = np.mgrid[:SIZE, :SIZE]
-        seen = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+        dot = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
         # A bent dot's middle is not quite the middle of the bent dot.
-        np.testing.assert_allclose(moved.hands.keypoints2d[0, joint], seen, atol=0.5)
+        np.testing.assert_allclose(moved.hands.keypoints2d[0, joint], dot, atol=0.5)
 
 
-def test_what_is_bent_teaches_no_mesh_and_nothing_else_changes():
+@pytest.mark.parametrize("seed", range(4))
+def test_the_mesh_bends_with_the_joints_and_keeps_its_size(monkeypatch, seed):
     sample = photograph()
-    box, side = framed(sample)
-    moved = bend(sample, 0, (box[:2] + box[2:]) / 2, side, np.random.default_rng(2))
-    assert moved.hands.weight3d[0] == moved.hands.weight_mesh[0] == 0
-    assert moved.hands.weight2d[0] == sample.hands.weight3d[0] == 1
+    # Joints that lie exactly where the mesh's would, so that what is left over is the bending's.
+    flat = seen(sample.hands, sample.hands.joints3d[0]).astype(np.float32)
+    sample = replace(sample, hands=replace(sample.hands, keypoints2d=flat[None]))
+    before = sample.hands
+    rng, same = np.random.default_rng(seed), np.random.default_rng(seed)
+    after = bend(sample, 0, rng).hands
+    assert not np.allclose(after.keypoints2d, before.keypoints2d, atol=1)
+    _, side = framed(sample)
+    np.testing.assert_allclose(
+        seen(after, after.joints3d[0]), after.keypoints2d[0], atol=0.002 * side
+    )
+    # At the places where the bent mesh is seen, the image shows what was under the mesh before.
+    frame = hand_boxes(before.keypoints2d, SIZE, SIZE)[0]
+    moves = displacement((SIZE, SIZE), (frame[:2] + frame[2:]) / 2, side, same)
+    now = seen(after, after.vertices[0]).astype(np.float32)
+    x, y = np.split(now, 2, 1)
+    shown = now + cv2.remap(moves, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    np.testing.assert_allclose(shown, seen(before, before.vertices[0]), atol=0.002 * side)
+    assert (after.vertices[..., 2] == before.vertices[..., 2]).all()
+    np.testing.assert_allclose(after.joints3d[0, 9, :2], 0, atol=1e-6)
+    spread = [np.linalg.norm(h.joints3d[0, :, :2].std(0)) for h in (before, after)]
+    assert spread[1] == pytest.approx(spread[0], rel=1e-3)
+    assert (after.weight_mesh == before.weight_mesh).all()
+
+
+def test_what_is_known_of_no_mesh_stays_unknown():
+    sample = photograph()
+    sample.hands.weight3d[:] = sample.hands.weight_mesh[:] = 0
+    moved = bend(sample, 0, np.random.default_rng(2))
+    assert (moved.hands.vertices == sample.hands.vertices).all()
     assert not np.allclose(moved.hands.keypoints2d, sample.hands.keypoints2d)
 
 
@@ -108,7 +151,7 @@ def test_what_is_known_in_metres_stays_as_it_was_taken():
     sample = one_hand()
     box, _ = framed(sample)
     for seed in range(20):
-        assert retake(sample, 0, box, Places(), np.random.default_rng(seed)) is sample
+        assert retake(sample, 0, Places(), np.random.default_rng(seed)) is sample
 
 
 def test_without_a_fitted_mesh_a_hand_stays_where_it_is(monkeypatch):
@@ -117,7 +160,27 @@ def test_without_a_fitted_mesh_a_hand_stays_where_it_is(monkeypatch):
     sample.hands.weight3d[:] = sample.hands.weight_mesh[:] = 0
     box, _ = framed(sample)
     for seed in range(20):
-        assert retake(sample, 0, box, Places(), np.random.default_rng(seed)) is sample
+        assert retake(sample, 0, Places(), np.random.default_rng(seed)) is sample
+
+
+def test_a_whole_image_goes_elsewhere_with_the_hands_that_have_a_mesh(monkeypatch):
+    monkeypatch.setattr(retaking, "ELSEWHERE_SHARE", 1.0)
+    monkeypatch.setattr(retaking, "BEND_SHARE", 0.0)
+    sample = photograph()
+    two = sample.hands.take(np.array([0, 0]))
+    two.keypoints2d[0] -= 60
+    two.weight3d, two.weight_mesh = np.float32([0, 1]), np.float32([0, 1])
+    region = np.float32([[0, 0, 40, 40]])
+    both = replace(sample, hands=two, ignore_boxes=region, impostor_boxes=region, exhaustive=False)
+    moved = retake_whole(both, Places(), np.random.default_rng(0))
+    assert len(moved.hands) == 1
+    assert (moved.hands.keypoints2d[0] == two.keypoints2d[1]).all()
+    # Whatever else the photograph showed has stayed behind: all that is no hand is background.
+    assert moved.exhaustive and not len(moved.ignore_boxes) and not len(moved.impostor_boxes)
+    assert (moved.image[silhouette(sample, 0) == 0] == THERE).all()
+    nobody = replace(sample, hands=two.take(np.array([], int)))
+    assert retake_whole(nobody, Places(), np.random.default_rng(0)) is nobody
+    assert retake_whole(one_hand(), Places(), np.random.default_rng(0)).hands.metric.all()
 
 
 def test_batches_put_photographs_in_front_of_the_places(monkeypatch):
@@ -132,3 +195,18 @@ def test_batches_put_photographs_in_front_of_the_places(monkeypatch):
     moved = CropBatches([Photographs()], recipe, seed=1, places=Places())[0]
     bright = [(b.images.float().mean((1, 2, 3)) > 140).float().mean() for b in (alone, moved)]
     assert bright[0] < 0.1 and bright[1] > 0.5
+
+
+def test_whole_images_are_taken_once_more_where_there_are_places(monkeypatch):
+    monkeypatch.setattr(retaking, "ELSEWHERE_SHARE", 1.0)
+
+    class Photographs(Places):
+        def __getitem__(self, index):
+            return photograph()
+
+    recipe = BatchRecipe(8, (96,), "image", 4, (1.0,))
+    alone = StepBatches([Photographs()], recipe, seed=1)[0]
+    moved = StepBatches([Photographs()], recipe, seed=1, places=Places())[0]
+    bright = [(b.images.float() > 190).float().mean() for b in (alone, moved)]
+    assert bright[0] < 0.1 and bright[1] > 0.3
+    assert moved.present.any()
