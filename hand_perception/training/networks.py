@@ -25,8 +25,14 @@ def load_objective(
     template: whose mesh is learnt, ours unless given. changes: of the sizes, such as
     "decoder.mask=b". prior: a file of `hand-perception train-prior`, for HandOS.
 
-    Raises DataError for an unknown network or loss, ModelError for unknown sizes.
+    Raises DataError for a missing file, an unknown network or loss, ModelError for unknown sizes.
     """
+    if not path.is_file():
+        known = ", ".join(sorted(sizes.stem for sizes in path.parent.glob("*.yaml")))
+        raise DataError(
+            f"{path} is missing: sizes of networks are looked for in the folder models beside the "
+            f"recipe's, where there is {known or 'none: copy the recipe to config/training'}"
+        )
     values = override(yaml.safe_load(path.read_text()), changes, ModelError)
     network = values.pop("network", None)
     if network == "handos":

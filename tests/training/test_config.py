@@ -63,3 +63,11 @@ def test_choices_of_the_network_are_set_from_outside():
     assert described["decoder"]["mask"] == "a" and described["image_size"] == 64
     with pytest.raises(ModelError, match="mask is 'z'"):
         load_objective(path, recipe, changes=["decoder.mask=z"])
+
+
+def test_a_missing_file_of_sizes_says_where_it_was_looked_for(tmp_path):
+    recipe = TrainingConfig.load(CONFIG / "training" / "mobrecon.yaml")
+    with pytest.raises(DataError, match="copy the recipe to config/training"):
+        load_objective(tmp_path / "models" / "mobrecon.yaml", recipe)
+    with pytest.raises(DataError, match="handos_s, mobrecon"):
+        load_objective(CONFIG / "models" / "mobrecn.yaml", recipe)
