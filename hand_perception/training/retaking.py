@@ -19,7 +19,9 @@ from hand_perception.hands import INDEX_MCP, MIDDLE_MCP, PINKY_MCP, WRIST
 from hand_perception.training.augmentation import looked_up
 
 # How often each is done to a photograph.
-BEND_SHARE, ELSEWHERE_SHARE, TONE_SHARE = 0.35, 0.4, 0.5
+BEND_SHARE, ELSEWHERE_SHARE, TONE_SHARE = 0.35, 0.4, 0.3
+# Of the other tones: gloves of any colour, and hands that stand dark against the light.
+GLOVE_SHARE, DARK_SHARE = 0.2, 0.2
 # The displacement is given at KNOTS x KNOTS places over REACH box sides, zero at the rim; in box
 # sides where it is noise, and as a linear map: hands are narrower or longer, or turned a little.
 KNOTS, REACH = 9, 3.0
@@ -29,6 +31,7 @@ SOLVER_STEPS = 8
 DISC, RIM = 0.028, 0.012
 # A photograph's labels mark the wrist and the thumb's root beside where a rig has them.
 _RIG_AGREES = np.setdiff1d(np.arange(21), [0, 1])
+_NO_BOXES = np.zeros((0, 4), np.float32)
 
 
 class Places(Protocol):
@@ -40,14 +43,14 @@ class Places(Protocol):
 
 
 def retake(sample: Sample, chosen: int, places: Places | None, rng: np.random.Generator) -> Sample:
-    """The sample with hand ``chosen`` perhaps in front of one of ``places`` and bent. What is known
-    in metres stays as it was taken."""
+    """The sample with hand ``chosen`` perhaps of another tone, in front of one of ``places`` and
+    bent. What is known in metres stays as it was taken."""
     hands = sample.hands
     if hands.metric[chosen]:
         return sample
-    if places is not None and hands.weight_mesh[chosen] > 0 and rng.random() < ELSEWHERE_SHARE:
-        place = places[int(rng.integers(len(places)))].image
-        sample = replace(sample, image=elsewhere(sample, [chosen], place, rng))
+    if hands.weight_mesh[chosen] > 0:
+        image, _ = restaged(sample, [chosen], places, rng)
+        sample = replace(sample, image=image)
     if rng.random() < BEND_SHARE:
         sample = bend(sample, chosen, rng)
     return sample
@@ -60,39 +63,65 @@ def retake_whole(sample: Sample, places: Places | None, rng: np.random.Generator
     if not len(hands) or hands.metric.any():
         return sample
     fitted = np.flatnonzero(hands.weight_mesh > 0)
-    if places is not None and len(fitted) and rng.random() < ELSEWHERE_SHARE:
-        place = places[int(rng.integers(len(places)))].image
-        sample = Sample(
-            elsewhere(sample, fitted, place, rng),
-            sample.camera,
-            hands.take(fitted),
-            topology=sample.topology,
-            name=sample.name,
-        )
+    if len(fitted):
+        image, moved = restaged(sample, fitted, places, rng)
+        sample = replace(sample, image=image)
+        if moved:
+            sample = replace(
+                sample,
+                hands=hands.take(fitted),
+                ignore_boxes=_NO_BOXES,
+                impostor_boxes=_NO_BOXES,
+                exhaustive=True,
+            )
     if rng.random() < BEND_SHARE:
         sample = bend(sample, int(rng.integers(len(sample.hands))), rng)
     return sample
 
 
-def elsewhere(
-    sample: Sample, chosen: Sequence[int], place: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """uint8 [H, W, 3]: the hands ``chosen`` and stumps of their arms in front of a part of
-    ``place``, the skin now and then of another tone."""
-    height, width = sample.image.shape[:2]
+def restaged(
+    sample: Sample, chosen: Sequence[int], places: Places | None, rng: np.random.Generator
+) -> tuple[np.ndarray, bool]:
+    """uint8 [H, W, 3]: the hands ``chosen`` and stumps of their arms, now and then of another tone,
+    now and then in front of a part of one of ``places``; and whether that is so."""
+    moved = places is not None and rng.random() < ELSEWHERE_SHARE
+    toned = rng.random() < TONE_SHARE
+    if not (moved or toned):
+        return sample.image, False
     share = np.max([silhouette(sample, index) for index in chosen], 0)[..., None]
+    front = behind = sample.image
+    if toned:
+        front = retoned(front, share, rng)
+    if moved:
+        behind = _part(places[int(rng.integers(len(places)))].image, front.shape, rng)
+    mixed = behind + share * (front.astype(np.float32) - behind)
+    return np.rint(mixed).astype(np.uint8), moved
+
+
+def retoned(image: np.ndarray, share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The image, uint8 [H, W, 3], as if what ``share`` [H, W, 1] covers were other skin, stood
+    against the light or wore a glove."""
+    kind = rng.random()
+    if kind < GLOVE_SHARE:
+        grey = image.mean(-1, keepdims=True)
+        mean = (grey * share).sum() / max(share.sum(), 1e-3)
+        lightness, colour = rng.uniform(0.08, 0.85), rng.uniform(0, 1, 3) ** 2
+        colour = lightness * (1 - rng.uniform(0, 0.8) * colour)
+        return np.clip(grey / max(mean, 1.0) * colour * 255, 0, 255).astype(np.uint8)
+    if kind < GLOVE_SHARE + DARK_SHARE:
+        gain = np.exp(rng.uniform(-2.2, -0.8) + rng.normal(0, 0.1, 3))
+    else:
+        gain = np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.1, 3))
+    return looked_up(image, np.linspace(0, 1, 256)[:, None] * gain)
+
+
+def _part(place: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """A part of ``place``, as large as ``shape``."""
     h, w = place.shape[:2]
     part = np.exp(rng.uniform(np.log(0.4), 0.0))
-    corner = rng.uniform((0, 0), (w * (1 - part), h * (1 - part)))
-    x, y = corner.astype(int)
-    behind = place[y : y + max(int(h * part), 1), x : x + max(int(w * part), 1)]
-    behind = cv2.resize(behind, (width, height), interpolation=cv2.INTER_LINEAR)
-    front = sample.image
-    if rng.random() < TONE_SHARE:
-        gain = np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.1, 3))
-        front = looked_up(front, np.linspace(0, 1, 256)[:, None] * gain)
-    mixed = behind + share * (front.astype(np.float32) - behind)
-    return np.rint(mixed).astype(np.uint8)
+    x, y = rng.uniform((0, 0), (w * (1 - part), h * (1 - part))).astype(int)
+    cut = place[y : y + max(int(h * part), 1), x : x + max(int(w * part), 1)]
+    return cv2.resize(cut, shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def silhouette(sample: Sample, chosen: int) -> np.ndarray:

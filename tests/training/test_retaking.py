@@ -14,9 +14,10 @@ from hand_perception.training.crops import CropBatches, CropRecipe
 from hand_perception.training.retaking import (
     bend,
     displacement,
-    elsewhere,
+    restaged,
     retake,
     retake_whole,
+    retoned,
     silhouette,
 )
 
@@ -66,14 +67,40 @@ def test_the_silhouette_covers_the_mesh_and_not_the_rest():
 
 
 @pytest.mark.parametrize("toned", [False, True])
-def test_behind_a_hand_is_another_place_and_a_tone_is_the_hand_s_alone(monkeypatch, toned):
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_behind_a_hand_is_another_place_and_a_tone_is_the_hand_s_alone(
+    monkeypatch, toned, elsewhere, seed
+):
     monkeypatch.setattr(retaking, "TONE_SHARE", float(toned))
+    monkeypatch.setattr(retaking, "ELSEWHERE_SHARE", float(elsewhere))
     sample = photograph()
-    image = elsewhere(sample, [0], Places()[0].image, np.random.default_rng(1))
+    image, moved = restaged(sample, [0], Places(), np.random.default_rng(seed))
     share = silhouette(sample, 0)
-    assert (image[share == 0] == THERE).all()
+    assert moved == elsewhere
+    dots = sample.image == HAND
+    assert (image[(share == 0) & ~dots[..., 0]] == (THERE if elsewhere else HERE)).all()
     same = image[share == 1] == sample.image[share == 1]
     assert not same.all() if toned else same.all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_glove_has_one_colour_and_what_stands_against_the_light_is_dark(monkeypatch, seed):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(90, 160, (40, 40, 3), np.uint8)
+    share = np.ones((40, 40, 1), np.float32)
+    monkeypatch.setattr(retaking, "DARK_SHARE", 1.0)
+    monkeypatch.setattr(retaking, "GLOVE_SHARE", 0.0)
+    # exp(-0.8), and four standard deviations of a channel's own gain.
+    assert retoned(image, share, rng).max() < 160 * np.exp(-0.8 + 0.4)
+    monkeypatch.setattr(retaking, "GLOVE_SHARE", 1.0)
+    glove = retoned(image, share, rng).astype(float)
+    # Each channel is the picture's grey times a number, cut to whole values.
+    grey = image.mean(-1)
+    for channel in glove.transpose(2, 0, 1):
+        inside = channel < 255
+        times = (channel * grey)[inside].sum() / (grey**2)[inside].sum()
+        assert np.abs(channel - times * grey)[inside].max() <= 1.5
 
 
 def seen(hands, points: np.ndarray) -> np.ndarray:
@@ -166,6 +193,7 @@ def test_without_a_fitted_mesh_a_hand_stays_where_it_is(monkeypatch):
 def test_a_whole_image_goes_elsewhere_with_the_hands_that_have_a_mesh(monkeypatch):
     monkeypatch.setattr(retaking, "ELSEWHERE_SHARE", 1.0)
     monkeypatch.setattr(retaking, "BEND_SHARE", 0.0)
+    monkeypatch.setattr(retaking, "TONE_SHARE", 0.0)
     sample = photograph()
     two = sample.hands.take(np.array([0, 0]))
     two.keypoints2d[0] -= 60
