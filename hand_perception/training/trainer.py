@@ -85,6 +85,7 @@ class Trainer:
         decay_at = tuple(at * epoch for at in stage.decay_at)
         saved, started = time.monotonic(), time.monotonic()
         sums: dict[str, float] = {}
+        summed = 0
         skipped = 0
         progress = tqdm(
             range(start, steps),
@@ -120,12 +121,15 @@ class Trainer:
             self._update_average(stage.ema, step)
             for name, value in {**losses, "total": total}.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
+            summed += 1
             if (step + 1) % REPORT_EVERY == 0:
                 rate = (step + 1 - start) * stage.batch_size / (time.monotonic() - started)
                 rates = {"images_per_second": rate, "lr": optimiser.param_groups[0]["lr"]}
-                self._report(index, step + 1, sums, rates)
-                progress.set_postfix(loss=f"{sums['total'] / REPORT_EVERY:.2f}")
-                sums = {}
+                # Fewer than REPORT_EVERY where a run went on or steps were skipped.
+                means = {name: value / summed for name, value in sums.items()}
+                self._report(index, step + 1, means, rates)
+                progress.set_postfix(loss=f"{means['total']:.2f}")
+                sums, summed = {}, 0
             if time.monotonic() - saved > SAVE_EVERY_SECONDS:
                 self._save(index, step + 1, optimiser)
                 saved = time.monotonic()
@@ -190,25 +194,24 @@ class Trainer:
                 self.average[name].copy_(value)
 
     def _report(
-        self, index: int, step: int, sums: dict[str, float], rates: dict[str, float]
+        self, index: int, step: int, means: dict[str, float], rates: dict[str, float]
     ) -> None:
         """One JSON line, and the same as TensorBoard's scalars ``stage/name``."""
         if not self.team.leads:
             return
         stage = self.config.stages[index].name
-        numbers = {name: value / REPORT_EVERY for name, value in sums.items()}
         row = {
             "stage": stage,
             "step": step,
             "images_per_second": round(rates["images_per_second"], 1),
         }
-        row |= {name: round(value, 4) for name, value in numbers.items()}
+        row |= {name: round(value, 4) for name, value in means.items()}
         self.output.mkdir(parents=True, exist_ok=True)
         with open(self.output / "log.jsonl", "a") as log:
             log.write(json.dumps(row) + "\n")
         if self._board is None:
             self._board = SummaryWriter(str(self.output / "tensorboard"))
-        for name, value in {**numbers, **rates}.items():
+        for name, value in {**means, **rates}.items():
             self._board.add_scalar(f"{index}_{stage}/{name}", value, step)
         self._board.flush()
 

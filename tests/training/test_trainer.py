@@ -71,7 +71,10 @@ class CutTrainer(Trainer):
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_run_cut_in_two_equals_one_run(optimizer, tmp_path, monkeypatch):
     config = TrainingConfig("tiny", stages("detector", "mesh", steps=6, optimizer=optimizer))
+    # A line each step of the whole run, each third one of the one that is cut.
+    monkeypatch.setattr("hand_perception.training.trainer.REPORT_EVERY", 1)
     whole = train(tmp_path / "whole", config)
+    monkeypatch.setattr("hand_perception.training.trainer.REPORT_EVERY", 3)
     sources = {"synthetic": OneHand(), "photographs": OneHand()}
     cut = CutTrainer(
         config, HandOSObjective(TINY, {}), sources, tmp_path / "cut", torch.device("cpu"), workers=0
@@ -83,6 +86,17 @@ def test_a_run_cut_in_two_equals_one_run(optimizer, tmp_path, monkeypatch):
     resumed = train(tmp_path / "cut", config)
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
+    each, third = (reported(tmp_path / name / "log.jsonl") for name in ("whole", "cut"))
+    assert third["mesh", 3] == each["mesh", 3]  # of the one step since the run went on
+    assert third["mesh", 6] == pytest.approx(
+        np.mean([each["mesh", k] for k in (4, 5, 6)]), abs=1e-4
+    )
+
+
+def reported(log):
+    """Total losses by stage and step, the last one where there are two."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return {(row["stage"], row["step"]): row["total"] for row in rows}
 
 
 def test_a_new_run_starts_from_an_earlier_ones_weights(tmp_path):
