@@ -94,7 +94,7 @@ class BatchRecipe:
 class StepBatches(Dataset):
     """``StepBatches(...)[step]`` is the batch of that step.
 
-    places: pictures without hands. With them whole images are taken once more now and then
+    places: pictures without hands. With them photographs are taken once more now and then
     (``retaking``). A sample that cannot be read is reported and another one taken.
     Raises DataError when as many as MOST_DRAWS in a row cannot.
     """
@@ -136,7 +136,7 @@ class StepBatches(Dataset):
                 error = unreadable
                 _log.warning("sample %d skipped: %s", index, error)
                 continue
-            if self.recipe.view == "image" and self.places is not None:
+            if self.places is not None:
                 sample = retake_whole(sample, self.places, rng)
             moved = view(sample, size, rng, self.recipe.flip)
             # An image that lost its hands to the view teaches the decoder nothing.

@@ -225,14 +225,15 @@ def test_batches_put_photographs_in_front_of_the_places(monkeypatch):
     assert bright[0] < 0.1 and bright[1] > 0.5
 
 
-def test_whole_images_are_taken_once_more_where_there_are_places(monkeypatch):
+@pytest.mark.parametrize("view", ["image", "hand"])
+def test_photographs_are_taken_once_more_where_there_are_places(monkeypatch, view):
     monkeypatch.setattr(retaking, "ELSEWHERE_SHARE", 1.0)
 
     class Photographs(Places):
         def __getitem__(self, index):
             return photograph()
 
-    recipe = BatchRecipe(8, (96,), "image", 4, (1.0,))
+    recipe = BatchRecipe(8, (96,), view, 4, (1.0,))
     alone = StepBatches([Photographs()], recipe, seed=1)[0]
     moved = StepBatches([Photographs()], recipe, seed=1, places=Places())[0]
     bright = [(b.images.float() > 190).float().mean() for b in (alone, moved)]
