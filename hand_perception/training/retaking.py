@@ -27,8 +27,9 @@ GLOVE_SHARE, DARK_SHARE = 0.2, 0.2
 KNOTS, REACH = 9, 3.0
 BEND_SD, LINEAR_SD = 0.025, 0.1
 SOLVER_STEPS = 8
-# The silhouette, in box sides: discs around a fitted mesh's vertices, and how soft the rim is.
-DISC, RIM = 0.028, 0.012
+# The silhouette, in box sides: discs around a fitted mesh's vertices, large enough to leave no gap,
+# then what is taken off the rim again, or hands shine with what was behind them; how soft it is.
+DISC, INSET, RIM = 0.028, 0.014, 0.008
 # A photograph's labels mark the wrist and the thumb's root beside where a rig has them.
 _RIG_AGREES = np.setdiff1d(np.arange(21), [0, 1])
 _NO_BOXES = np.zeros((0, 4), np.float32)
@@ -138,6 +139,8 @@ def silhouette(sample: Sample, chosen: int) -> np.ndarray:
     along = marks[WRIST] - marks[MIDDLE_MCP]
     ends = np.rint([marks[WRIST] - 0.2 * along, marks[WRIST] + along]).astype(int).tolist()
     cv2.line(mask, *ends, 255, max(round(max(palm, 0.3 * side)), 1))
+    inset = round(INSET * side)
+    mask = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * inset + 1,) * 2))
     return cv2.GaussianBlur(mask, (0, 0), max(RIM * side, 0.5)).astype(np.float32) / 255
 
 
