@@ -7,7 +7,7 @@ turn into that camera's axes, so that a hand at the image's border is learnt lik
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from hand_perception.errors import DataError, ImageError
 from hand_perception.geometry import box_iou, rotation_to_axis
 from hand_perception.training.augmentation import cut_off, recolour
 from hand_perception.training.batches import Source
-from hand_perception.training.retaking import retake
+from hand_perception.training.retaking import retake, with_blob
 
 _log = logging.getLogger(__name__)
 
@@ -134,6 +134,7 @@ def draw(
         box = _empty_place(sample, boxes, rng)
         if box is None:
             return []
+        sample = replace(sample, image=with_blob(sample.image, box, rng))
     mirror = width if rng.random() < 0.5 else 0
     return [_view(sample, chosen, box, mirror, recipe, rng) for _ in range(VIEWS)]
 

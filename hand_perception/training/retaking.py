@@ -22,6 +22,9 @@ from hand_perception.training.augmentation import looked_up
 BEND_SHARE, ELSEWHERE_SHARE, TONE_SHARE = 0.35, 0.4, 0.3
 # Of the other tones: gloves of any colour, and hands that stand dark against the light.
 GLOVE_SHARE, DARK_SHARE = 0.2, 0.2
+# How often a place without a hand gets a blob of such tones, with so many corners, this far from
+# its middle in box sides.
+BLOB_SHARE, BLOB_CORNERS, BLOB_REACH = 0.4, (5, 14), (0.15, 0.6)
 # The displacement is given at KNOTS x KNOTS places over REACH box sides, zero at the rim; in box
 # sides where it is noise, and as a linear map: hands are narrower or longer, or turned a little.
 KNOTS, REACH = 9, 3.0
@@ -116,6 +119,24 @@ def retoned(image: np.ndarray, share: np.ndarray, rng: np.random.Generator) -> n
     return looked_up(image, np.linspace(0, 1, 256)[:, None] * gain)
 
 
+def with_blob(image: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The image, uint8 [H, W, 3], where box [4] shows no hand, now and then with a blob there of a
+    tone that hands are given: or the tone alone would tell a hand."""
+    if rng.random() >= BLOB_SHARE:
+        return image
+    side = float((box[2:] - box[:2]).max())
+    angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(*BLOB_CORNERS)))
+    reach = side * rng.uniform(*BLOB_REACH, len(angles))
+    corners = (box[:2] + box[2:]) / 2 + reach[:, None] * np.stack(
+        [np.cos(angles), np.sin(angles)], 1
+    )
+    mask = np.zeros(image.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 255)
+    share = _softened(mask, side)[..., None]
+    mixed = image + share * (retoned(image, share, rng).astype(np.float32) - image)
+    return np.rint(mixed).astype(np.uint8)
+
+
 def _part(place: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """A part of ``place``, as large as ``shape``."""
     h, w = place.shape[:2]
@@ -141,6 +162,11 @@ def silhouette(sample: Sample, chosen: int) -> np.ndarray:
     cv2.line(mask, *ends, 255, max(round(max(palm, 0.3 * side)), 1))
     inset = round(INSET * side)
     mask = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * inset + 1,) * 2))
+    return _softened(mask, side)
+
+
+def _softened(mask: np.ndarray, side: float) -> np.ndarray:
+    """uint8 [H, W] to float32 in 0..1, its rim as soft as a hand's of box side ``side``."""
     return cv2.GaussianBlur(mask, (0, 0), max(RIM * side, 0.5)).astype(np.float32) / 255
 
 

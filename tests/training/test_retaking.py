@@ -19,6 +19,7 @@ from hand_perception.training.retaking import (
     retake_whole,
     retoned,
     silhouette,
+    with_blob,
 )
 
 # The darkest and brightest of a hand, of where it was taken and of where it is put.
@@ -239,3 +240,18 @@ def test_photographs_are_taken_once_more_where_there_are_places(monkeypatch, vie
     bright = [(b.images.float() > 190).float().mean() for b in (alone, moved)]
     assert bright[0] < 0.1 and bright[1] > 0.3
     assert moved.present.any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blobs_stay_in_their_place(monkeypatch, seed):
+    monkeypatch.setattr(retaking, "BLOB_SHARE", 1.0)
+    image = np.random.default_rng(0).integers(60, 200, (120, 160, 3), np.uint8)
+    box = np.float32([50, 40, 90, 80])
+    blobbed = with_blob(image, box, np.random.default_rng(seed))
+    changed = np.argwhere((blobbed != image).any(-1))[:, ::-1]
+    # Corners lie within their reach of the middle, and a soft rim of four deviations around it.
+    middle, side = [70, 60], 40
+    most = max(retaking.BLOB_REACH) * side + max(4 * retaking.RIM * side, 2) + 2
+    assert len(changed) and np.linalg.norm(changed - middle, axis=1).max() <= most
+    monkeypatch.setattr(retaking, "BLOB_SHARE", 0.0)
+    assert with_blob(image, box, np.random.default_rng(seed)) is image
