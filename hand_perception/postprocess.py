@@ -44,7 +44,7 @@ NEAR = 0.06
 # A mesh with this share of the template's volume is certainly of the side its sign says.
 CERTAIN_VOLUME = 0.5
 # How much the box says of a hand's size beside its joints, as an exponent: where MobRecon's median
-# error of depth on rendered hands it was trained on is the least.
+# error of depth on rendered hands, not those of any table, is the least.
 BOX_SHARE = 0.12
 # What is beyond this is an error of the box, such as a hand at the image's border.
 _SHRINKAGE = (0.85, 1.4)

@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from hand_perception.runtime.backend import MODELS
+from hand_perception.runtime.backend import ModelFolder
 
 # Of the tables' rows: all hands, and those over 48 px.
 ROWS = ("all", "all, large")
@@ -46,7 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = json.loads(args.measured.read_text())["rows"]
     for name in args.models or [name for name in rows if "identity" in rows[name]]:
-        folder = MODELS / name if (MODELS / name).is_dir() else Path(name)
+        folder = ModelFolder.open(name).path
         write_card(folder, rows[name], args.data)
         print(f"wrote {folder / 'model.json'}")
 

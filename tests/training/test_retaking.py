@@ -177,7 +177,6 @@ def test_far_from_the_hand_nothing_moves():
 
 def test_what_is_known_in_metres_stays_as_it_was_taken():
     sample = one_hand()
-    box, _ = framed(sample)
     for seed in range(20):
         assert retake(sample, 0, Places(), np.random.default_rng(seed)) is sample
 
@@ -186,7 +185,6 @@ def test_without_a_fitted_mesh_a_hand_stays_where_it_is(monkeypatch):
     monkeypatch.setattr(retaking, "BEND_SHARE", 0.0)
     sample = photograph()
     sample.hands.weight3d[:] = sample.hands.weight_mesh[:] = 0
-    box, _ = framed(sample)
     for seed in range(20):
         assert retake(sample, 0, Places(), np.random.default_rng(seed)) is sample
 
