@@ -19,7 +19,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -33,12 +33,12 @@ from hand_perception.geometry import quaternion_xyzw
 from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.imaging import read_image
 from hand_perception.overlay import draw
+from hand_perception.sources import find_pictures
 from hand_perception.viewer.arguments import add_viewer_argument, open_page
 
 if TYPE_CHECKING:
     from hand_perception.reconstructor import HandReconstructor
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 SCORE_THRESHOLD = 0.5
 LOWEST_SCORE = 0.05  # what --all writes: enough for precision-recall curves
 
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 def predict(args: argparse.Namespace, load: Callable[[str], HandReconstructor]) -> int:
     """``run`` with what loads a model by name; it comes after all other arguments are checked."""
-    files = _relative(find_images(args.paths), args.root)
+    files = _relative(find_pictures(args.paths), args.root)
     cameras = _cameras(args)
     reconstructor = load(args.model)
     with _shown(args, reconstructor.topology.faces) as show:
@@ -173,25 +173,6 @@ def hand_record(hand: Hand) -> dict:
 
 def _rounded(array: np.ndarray, decimals: int) -> list:
     return np.round(np.asarray(array, np.float64), decimals).tolist()
-
-
-def find_images(paths: Iterable[Path]) -> list[Path]:
-    """Files as given and, sorted, the pictures anywhere below folders; each once.
-
-    Raises DataError when a path does not exist or nothing is found.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            below = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-            found.update(dict.fromkeys(sorted(below)))
-        elif path.exists():
-            found[path] = None
-        else:
-            raise DataError(f"{path} does not exist: check the path")
-    if not found:
-        raise DataError(f"no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in the given folders")
-    return list(found)
 
 
 def _relative(paths: list[Path], root: Path | None) -> dict[str, Path]:

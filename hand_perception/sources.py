@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,26 @@ import numpy as np
 from hand_perception.errors import DataError
 from hand_perception.imaging import read_image
 
-PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+def find_pictures(paths: Iterable[Path]) -> list[Path]:
+    """Files as given and, sorted, the pictures anywhere below folders; each once.
+
+    Raises DataError when a path does not exist or nothing is found.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            below = (p for p in path.rglob("*") if p.suffix.lower() in PICTURES)
+            found.update(dict.fromkeys(sorted(below)))
+        elif path.exists():
+            found[path] = None
+        else:
+            raise DataError(f"{path} does not exist: check the path")
+    if not found:
+        raise DataError(f"no pictures ({', '.join(PICTURES)}) in the given folders")
+    return list(found)
 
 
 @dataclass(frozen=True)

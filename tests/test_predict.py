@@ -180,13 +180,6 @@ def test_a_camera_that_cannot_be_is_one_pictures_error(pictures, tmp_path):
     assert "positive" in rows(out)[0]["error"] and "hands" in rows(out)[1]
 
 
-def test_missing_and_empty_paths(tmp_path):
-    with pytest.raises(DataError, match="does not exist"):
-        predict.find_images([tmp_path / "gone"])
-    with pytest.raises(DataError, match="no pictures"):
-        predict.find_images([tmp_path])
-
-
 def test_command_line_reports_a_missing_path(tmp_path, capsys):
     pytest.importorskip("hand_perception.reconstructor")
     assert cli.main(["predict", str(tmp_path / "gone")]) == 2

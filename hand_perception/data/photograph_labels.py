@@ -8,6 +8,7 @@ the picture had in its set, may be missing.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ import numpy as np
 from hand_perception.data.finger_signs import stretched_fingers
 from hand_perception.errors import DataError
 from hand_perception.hands import Side
+from hand_perception.sources import find_pictures
+
+_NO_BOXES = np.zeros((0, 4))
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,17 @@ def read_photographs(root: Path, split: str = "val") -> list[LabelledPhotograph]
     if not photographs:
         raise DataError(f"{path} has no picture of the {split} split: check the folder")
     return photographs
+
+
+def pictures_without_hands(folders: Sequence[Path]) -> list[LabelledPhotograph]:
+    """All pictures in the folders, however deep: whoever names them says that they show no hand.
+    ``file`` is absolute. Raises DataError for folders without pictures."""
+    return [
+        LabelledPhotograph(
+            str(file.resolve()), file.parent.name, [], _NO_BOXES, exhaustive=True, negative=True
+        )
+        for file in (find_pictures(folders) if folders else [])
+    ]
 
 
 def _photograph(row: dict) -> LabelledPhotograph:

@@ -5,6 +5,7 @@ The labels hold 2D joints, side and rough 3D joints, but no intrinsics and no me
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hand_perception.data.mesh_fitting import MeshFit, fit_meshes
 from hand_perception.data.photograph_labels import (
     LabelledHand,
     LabelledPhotograph,
+    pictures_without_hands,
     read_photographs,
 )
 from hand_perception.data.sample import HandLabels, Sample
@@ -60,15 +62,13 @@ class Photographs:
             at += count
         return cls(Path(root), photographs, labels, _read_boxes(impostors) if impostors else {})
 
-    def negatives(self) -> Photographs:
-        """Those without a hand: a source of its own, to learn what is none."""
-        chosen = [k for k, photograph in enumerate(self.photographs) if photograph.negative]
-        return Photographs(
-            self.root,
-            [self.photographs[k] for k in chosen],
-            [self.labels[k] for k in chosen],
-            self.impostors,
-        )
+    def negatives(self, folders: Sequence[Path] = ()) -> Photographs:
+        """Those without a hand, and the pictures in ``folders``, all without: a source of its own,
+        to learn what is none."""
+        pictures = [photograph for photograph in self.photographs if photograph.negative]
+        pictures += pictures_without_hands(folders)
+        no_hands = self.labels[0].take(np.zeros(0, int))
+        return Photographs(self.root, pictures, [no_hands] * len(pictures), self.impostors)
 
     def __len__(self) -> int:
         return len(self.photographs)

@@ -4,8 +4,9 @@ A hand's score is sigmoid(bias + weights . logit(evidence)): postprocess.evidenc
 for a hand. Logistic regression on photographs (the train split, never val), and on rendered images
 where they are given, gives the weights. The bias is then set for a robot, which a hand that is not
 there costs more than one that is seen a frame later: at score 0.5, one in 400 photographs without
-hands shows one. These the network has learnt from; of others, more fool it. The numbers are written
-into the model's card.
+hands shows one. Of those that a network has learnt from fewer fool it than of others: pictures of
+where the camera will look, which it has not seen, are the better measure (``--without-hands``). The
+numbers are written into the model's card.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hand_perception.data.photograph_labels import LabelledPhotograph, read_photographs
+from hand_perception.data.photograph_labels import (
+    LabelledPhotograph,
+    pictures_without_hands,
+    read_photographs,
+)
 from hand_perception.data.sample import Sample, hand_boxes
 from hand_perception.errors import DataError
 from hand_perception.evaluation.metrics import covered
@@ -42,6 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="data set of `hand-perception synthesize`: small and hidden hands are hands, too",
     )
     parser.add_argument(
+        "--without-hands",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="pictures that show no hand and that training has not seen: of them, and not of those "
+        "in --data, one in 400 may show one",
+    )
+    parser.add_argument(
         "--limit",
         type=int,
         default=1500,
@@ -54,13 +68,16 @@ def run(args: argparse.Namespace) -> int:
     # What is rare, a picture that fools the network, is looked for in all of them.
     without = [photograph for photograph in photographs if photograph.negative]
     others = [photograph for photograph in photographs if not photograph.negative]
-    chosen = others[:: max(1, len(others) // args.limit)] + without
+    unseen = pictures_without_hands(args.without_hands)
+    chosen = others[:: max(1, len(others) // args.limit)] + without + unseen
     reconstruct = HandReconstructor.from_pretrained(args.model)
     judged = [
         judge(photograph, args.data, reconstruct)
         for photograph in tqdm(chosen, "calibrate", disable=None)
     ]
-    negatives = [found for (found, _), photo in zip(judged, chosen, strict=True) if photo.negative]
+    # They stand at the end.
+    count = len(unseen or without)
+    negatives = [found for found, _ in judged[len(judged) - count :]]
     if args.synthetic:
         # Its renderer needs torch, a deployed node's machine has none.
         from hand_perception.data.synthetic import SyntheticSamples

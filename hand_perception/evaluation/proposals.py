@@ -10,7 +10,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hand_perception.data.photograph_labels import LabelledPhotograph, read_photographs
+from hand_perception.data.photograph_labels import (
+    LabelledPhotograph,
+    pictures_without_hands,
+    read_photographs,
+)
 from hand_perception.evaluation.metrics import covered
 from hand_perception.geometry import box_iou
 from hand_perception.imaging import read_image
@@ -25,11 +29,20 @@ PART_IOU = 0.15
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="name or folder of the model whose detector looks")
     parser.add_argument("--data", type=Path, required=True, help="folder with labels.jsonl")
+    parser.add_argument(
+        "--without-hands",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="more pictures that show no hand, as `train --without-hands` takes them",
+    )
     parser.add_argument("--output", type=Path, required=True, help=".npz to write")
 
 
 def run(args: argparse.Namespace) -> int:
     photographs = read_photographs(args.data, "train")
+    photographs += pictures_without_hands(args.without_hands)
     reconstruct = HandReconstructor.from_pretrained(args.model)
     found = {
         p.file: impostors(p, args.data, reconstruct)

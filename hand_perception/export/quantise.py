@@ -24,9 +24,9 @@ from hand_perception.export.agreement import INT8, SURE_SCORE, Agreement, compar
 from hand_perception.export.precision import folded
 from hand_perception.imaging import read_image
 from hand_perception.postprocess import CANDIDATE_SCORE, choose_hands
-from hand_perception.predict import find_images
 from hand_perception.runtime.backend import ModelFolder
 from hand_perception.runtime.select import open_backend, reads_crops
+from hand_perception.sources import find_pictures
 
 # Enough for the range of an activation; more changes the third digit.
 CALIBRATION_IMAGES = 64
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     folder = ModelFolder.open(args.model)
-    files = find_images(args.images)
+    files = find_pictures(args.images)
     order = np.random.default_rng(0).permutation(len(files))
     chosen = [files[k] for k in order[: CALIBRATION_IMAGES + COMPARED_IMAGES]]
     calibration, compared = chosen[:CALIBRATION_IMAGES], chosen[-COMPARED_IMAGES:]

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hand_perception.errors import DataError
+from hand_perception.sources import find_pictures
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 LONG_SIDE = 480  # photographs are kept in memory at this size
 CLUTTER_SHARE = 0.08  # share of procedural backgrounds even where there are photographs
 
@@ -57,10 +57,10 @@ class Backgrounds:
 
 
 def _read_folder(folder: Path) -> list[np.ndarray]:
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = find_pictures([folder])
     images = [image for path in paths if (image := cv2.imread(str(path))) is not None]
     if not images:
-        raise DataError(f"{folder} holds no readable photographs ({', '.join(SUFFIXES)})")
+        raise DataError(f"{folder} holds no readable photographs")
     shrunk = []
     for image in images:
         scale = min(1.0, LONG_SIDE / max(image.shape[:2]))

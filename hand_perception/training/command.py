@@ -31,6 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--render", type=int, metavar="SIZE", help="render instead, on the fly")
     parser.add_argument("--backgrounds", type=Path, nargs="*", help="photographs for --render")
     parser.add_argument("--photographs", type=Path, help="folder with labels.jsonl")
+    parser.add_argument(
+        "--without-hands",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="more pictures that show no hand, beside those of --photographs",
+    )
     parser.add_argument("--impostors", type=Path, help="file of `hand-perception propose`")
     parser.add_argument(
         "--data",
@@ -97,7 +105,10 @@ def run(args: argparse.Namespace) -> int:
         photographs = Photographs.load(
             args.photographs, "train", load_template(), cache, args.impostors
         )
-        sources |= {"photographs": photographs, "negatives": photographs.negatives()}
+        sources |= {
+            "photographs": photographs,
+            "negatives": photographs.negatives(args.without_hands),
+        }
     if not sources:
         raise DataError("nothing to train on: give --data, --synthetic, --photographs or all")
     sources = in_topology(sources, template, mano)

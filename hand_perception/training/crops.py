@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 
 from hand_perception.data.sample import Sample, Similarity, hand_boxes, warp
 from hand_perception.errors import DataError, ImageError
-from hand_perception.geometry import box_iou, rotation_to_axis
+from hand_perception.geometry import rotation_to_axis
 from hand_perception.training.augmentation import cut_off, recolour
 from hand_perception.training.batches import Source
-from hand_perception.training.retaking import retake, with_blob
+from hand_perception.training.retaking import empty_place, retake, with_blob
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +33,6 @@ CENTRE_JITTER, SCALE_JITTER = 0.06, 0.10
 FAR_OFF, FAR_OFF_SHARE = 2.5, 0.25
 # How often the image's border cuts a hand that is whole.
 CUT_OFF_SHARE = 0.08
-# An empty place overlaps no hand more than this.
-EMPTY_IOU = 0.05
 # So many draws in a row that show nothing are a broken data set.
 MOST_FRUITLESS = 200
 
@@ -131,27 +129,12 @@ def draw(
         sample = retake(sample, chosen, places, rng)
         box = hand_boxes(sample.hands.keypoints2d[chosen : chosen + 1], width, height)[0]
     else:
-        box = _empty_place(sample, boxes, rng)
+        box = empty_place(sample, boxes, rng)
         if box is None:
             return []
         sample = replace(sample, image=with_blob(sample.image, box, rng))
     mirror = width if rng.random() < 0.5 else 0
     return [_view(sample, chosen, box, mirror, recipe, rng) for _ in range(VIEWS)]
-
-
-def _empty_place(sample: Sample, boxes: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """What a detector took for a hand, or any square, where the labels say there is none."""
-    proposed = sample.impostor_boxes
-    if len(proposed) and rng.random() < 0.7:
-        return proposed[rng.integers(len(proposed))]
-    if not sample.exhaustive:
-        return None
-    height, width = sample.image.shape[:2]
-    side = min(height, width) * np.exp(rng.uniform(np.log(0.08), np.log(0.9)))
-    corner = rng.uniform((0, 0), (max(width - side, 1), max(height - side, 1)))
-    box = np.array([*corner, *(corner + side)], np.float32)
-    taken = np.concatenate([boxes, sample.ignore_boxes])
-    return None if box_iou(box[None], taken).max(initial=0.0) > EMPTY_IOU else box
 
 
 def _view(

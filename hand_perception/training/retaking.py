@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from hand_perception.data.sample import HandLabels, Sample, hand_boxes
+from hand_perception.geometry import box_iou
 from hand_perception.hands import INDEX_MCP, MIDDLE_MCP, PINKY_MCP, WRIST
 from hand_perception.training.augmentation import looked_up
 
@@ -25,6 +26,10 @@ GLOVE_SHARE, DARK_SHARE = 0.2, 0.2
 # How often a place without a hand gets a blob of such tones, with so many corners, this far from
 # its middle in box sides.
 BLOB_SHARE, BLOB_CORNERS, BLOB_REACH = 0.4, (5, 14), (0.15, 0.6)
+# So many places of a whole image are looked at.
+MOST_BLOBS = 2
+# An empty place overlaps no hand more than this.
+EMPTY_IOU = 0.05
 # The displacement is given at KNOTS x KNOTS places over REACH box sides, zero at the rim; in box
 # sides where it is noise, and as a linear map: hands are narrower or longer, or turned a little.
 KNOTS, REACH = 9, 3.0
@@ -62,10 +67,13 @@ def retake(sample: Sample, chosen: int, places: Places | None, rng: np.random.Ge
 
 def retake_whole(sample: Sample, places: Places | None, rng: np.random.Generator) -> Sample:
     """As ``retake``, of all hands of the image at once. Before another picture only those stand
-    that a mesh was fitted to, and nothing is there that nobody has labelled."""
+    that a mesh was fitted to, and nothing is there that nobody has labelled. Where no hand is, now
+    and then there are blobs."""
     hands = sample.hands
-    if not len(hands) or hands.metric.any():
+    if hands.metric.any():
         return sample
+    if not len(hands):
+        return replace(sample, image=with_blobs(sample, rng))
     fitted = np.flatnonzero(hands.weight_mesh > 0)
     if len(fitted):
         image, moved = restaged(sample, fitted, places, rng)
@@ -78,6 +86,7 @@ def retake_whole(sample: Sample, places: Places | None, rng: np.random.Generator
                 impostor_boxes=_NO_BOXES,
                 exhaustive=True,
             )
+            sample = replace(sample, image=with_blobs(sample, rng))
     if rng.random() < BEND_SHARE:
         sample = bend(sample, int(rng.integers(len(sample.hands))), rng)
     return sample
@@ -135,6 +144,34 @@ def with_blob(image: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> n
     share = _softened(mask, side)[..., None]
     mixed = image + share * (retoned(image, share, rng).astype(np.float32) - image)
     return np.rint(mixed).astype(np.uint8)
+
+
+def with_blobs(sample: Sample, rng: np.random.Generator) -> np.ndarray:
+    """The sample's image, now and then with blobs where it shows no hand for sure."""
+    height, width = sample.image.shape[:2]
+    boxes = hand_boxes(sample.hands.keypoints2d, width, height)
+    taken = np.concatenate([boxes, sample.ignore_boxes])
+    image = sample.image
+    for _ in range(MOST_BLOBS):
+        box = empty_place(sample, boxes, rng)
+        if box is not None and not box_iou(box[None], taken).any():
+            image = with_blob(image, box, rng)
+    return image
+
+
+def empty_place(sample: Sample, boxes: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """What a detector took for a hand, or any square, where the labels say there is none."""
+    proposed = sample.impostor_boxes
+    if len(proposed) and rng.random() < 0.7:
+        return proposed[rng.integers(len(proposed))]
+    if not sample.exhaustive:
+        return None
+    height, width = sample.image.shape[:2]
+    side = min(height, width) * np.exp(rng.uniform(np.log(0.08), np.log(0.9)))
+    corner = rng.uniform((0, 0), (max(width - side, 1), max(height - side, 1)))
+    box = np.array([*corner, *(corner + side)], np.float32)
+    taken = np.concatenate([boxes, sample.ignore_boxes])
+    return None if box_iou(box[None], taken).max(initial=0.0) > EMPTY_IOU else box
 
 
 def _part(place: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

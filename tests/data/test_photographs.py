@@ -57,6 +57,19 @@ def test_negatives_are_those_without_hands(folder, tmp_path):
     assert len(negatives) == 1 and len(negatives[0].hands) == 0
 
 
+def test_more_pictures_without_hands_are_negatives_wherever_they_lie(folder, tmp_path):
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    cv2.imwrite(str(workspace / "bench.png"), np.full((80, 90, 3), 30, np.uint8))
+    photographs = Photographs.load(folder, "train", load_template(), tmp_path / "meshes.npz")
+    photographs.impostors[str(workspace / "bench.png")] = np.float32([[1, 2, 30, 40]])
+    labelled, bench = photographs.negatives([workspace])
+    assert labelled.image.shape == (120, 120, 3) and bench.image.shape == (80, 90, 3)
+    assert not len(bench.hands) and bench.exhaustive
+    assert bench.impostor_boxes.tolist() == [[1, 2, 30, 40]]
+    assert len(photographs) == 3
+
+
 def test_an_unreadable_image_is_named(folder, tmp_path):
     photographs = Photographs.load(folder, "train", load_template(), tmp_path / "meshes.npz")
     (folder / "a.png").write_bytes(b"not a picture")

@@ -1,7 +1,12 @@
+import argparse
+import json
+
+import cv2
 import numpy as np
 from one_hand import one_hand
 
 from hand_perception.data.sample import hand_boxes
+from hand_perception.evaluation import calibration
 from hand_perception.evaluation.calibration import fit, judge_sample, tolerant_bias
 from hand_perception.postprocess import ScoreCalibration
 from hand_perception.reconstructor import Candidates
@@ -58,3 +63,54 @@ def test_of_a_rendered_image_all_is_decided_but_what_is_ignored():
     told, is_hand = judge_sample(sample, Proposing())
     np.testing.assert_array_equal(told, evidence[:2])
     assert is_hand.tolist() == [True, False]
+
+
+def test_pictures_that_training_has_not_seen_set_the_bias(tmp_path, monkeypatch):
+    """Of ten labelled pictures without hands none fools the network, of ten others all do."""
+    evidence = {"hand": 0.9, "seen": 0.1, "unseen": 0.6}
+    grey = {name: 60 + 50 * k for k, name in enumerate(evidence)}
+
+    class Looking:
+        def candidates(self, image):
+            (name,) = (n for n, value in grey.items() if value == image[0, 0, 0])
+            return Candidates(np.float32([[0, 0, 40, 40]]), np.full((1, 5), evidence[name]))
+
+    def picture(folder, name, k):
+        folder.mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / f"{name}{k}.png"), np.full((60, 80, 3), grey[name], np.uint8))
+        return f"{name}{k}.png"
+
+    data, unseen = tmp_path / "data", tmp_path / "unseen"
+    hand = {
+        "keypoints2d": np.linspace((0, 0), (40, 40), 21).tolist(),
+        "box": [0, 0, 40, 40],
+        "handedness": "Left",
+        "handedness_reliable": True,
+        "reliability": "high",
+    }
+    rows = []
+    for k in range(10):
+        for name, hands in (("hand", [hand]), ("seen", [])):
+            row = {"file": picture(data, name, k), "set": "s", "split": "train", "hands": hands}
+            row |= {"ignore_boxes": [], "boxes_exhaustive": True, "negative": not hands}
+            rows.append(json.dumps(row))
+        picture(unseen, "unseen", k)
+    (data / "labels.jsonl").write_text("\n".join(rows))
+    (tmp_path / "model.json").write_text("{}")
+
+    class Folder:
+        path = tmp_path
+
+    monkeypatch.setattr(calibration.HandReconstructor, "from_pretrained", lambda name: Looking())
+    monkeypatch.setattr(calibration.ModelFolder, "open", lambda name: Folder)
+
+    def score(*options):
+        parser = argparse.ArgumentParser()
+        calibration.add_arguments(parser)
+        calibration.run(parser.parse_args(["m", "--data", str(data), *options]))
+        numbers = json.loads((tmp_path / "model.json").read_text())["score_calibration"]
+        return ScoreCalibration(*numbers).score(np.full((1, 5), evidence["unseen"]))[0]
+
+    assert score() > 0.9
+    # The highest of 10 is at the threshold; of 400 one may be above it.
+    assert abs(score("--without-hands", str(unseen)) - 0.5) < 1e-3

@@ -20,6 +20,7 @@ from hand_perception.training.retaking import (
     retoned,
     silhouette,
     with_blob,
+    with_blobs,
 )
 
 # The darkest and brightest of a hand, of where it was taken and of where it is put.
@@ -193,6 +194,7 @@ def test_a_whole_image_goes_elsewhere_with_the_hands_that_have_a_mesh(monkeypatc
     monkeypatch.setattr(retaking, "ELSEWHERE_SHARE", 1.0)
     monkeypatch.setattr(retaking, "BEND_SHARE", 0.0)
     monkeypatch.setattr(retaking, "TONE_SHARE", 0.0)
+    monkeypatch.setattr(retaking, "BLOB_SHARE", 0.0)
     sample = photograph()
     two = sample.hands.take(np.array([0, 0]))
     two.keypoints2d[0] -= 60
@@ -206,7 +208,7 @@ def test_a_whole_image_goes_elsewhere_with_the_hands_that_have_a_mesh(monkeypatc
     assert moved.exhaustive and not len(moved.ignore_boxes) and not len(moved.impostor_boxes)
     assert (moved.image[silhouette(sample, 0) == 0] == THERE).all()
     nobody = replace(sample, hands=two.take(np.array([], int)))
-    assert retake_whole(nobody, Places(), np.random.default_rng(0)) is nobody
+    assert retake_whole(nobody, Places(), np.random.default_rng(0)).image is nobody.image
     assert retake_whole(one_hand(), Places(), np.random.default_rng(0)).hands.metric.all()
 
 
@@ -253,3 +255,33 @@ def test_blobs_stay_in_their_place(monkeypatch, seed):
     assert len(changed) and np.linalg.norm(changed - middle, axis=1).max() <= most
     monkeypatch.setattr(retaking, "BLOB_SHARE", 0.0)
     assert with_blob(image, box, np.random.default_rng(seed)) is image
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blobs_in_whole_images_leave_hands_and_what_is_ignored_alone(monkeypatch, seed):
+    monkeypatch.setattr(retaking, "BLOB_SHARE", 1.0)
+    monkeypatch.setattr(retaking, "MOST_BLOBS", 30)
+    rng = np.random.default_rng(seed)
+    sample = photograph()
+    (x0, y0, x1, y1), _ = framed(sample)
+    corner = np.float32([[0, 0, 50, 50]])
+    noise = rng.integers(60, 200, sample.image.shape, np.uint8)
+    sample = replace(sample, image=noise, ignore_boxes=corner)
+    blobbed = with_blobs(sample, rng)
+    changed = (blobbed != noise).any(-1)
+    assert changed.any()
+    # Corners reach a tenth of the side beyond the box, and its soft rim a little further.
+    places = [sample.hands.keypoints2d[0].mean(0), (25, 25)]
+    assert not any(changed[round(y), round(x)] for x, y in np.array(places).tolist())
+    inner = changed[round(y0 + y1) // 2, round(x0 + x1) // 2]
+    assert not inner
+    monkeypatch.setattr(retaking, "BLOB_SHARE", 0.0)
+    assert with_blobs(sample, rng) is noise
+
+
+def test_images_without_hands_get_blobs(monkeypatch):
+    monkeypatch.setattr(retaking, "BLOB_SHARE", 1.0)
+    nobody = replace(photograph(), hands=photograph().hands.take(np.array([], int)))
+    rng = np.random.default_rng(0)
+    nobody.image = rng.integers(60, 200, nobody.image.shape, np.uint8)
+    assert (retake_whole(nobody, Places(), rng).image != nobody.image).any()
