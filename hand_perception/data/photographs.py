@@ -5,6 +5,7 @@ The labels hold 2D joints, side and rough 3D joints, but no intrinsics and no me
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ class Photographs:
     photographs: list[LabelledPhotograph]
     labels: list[HandLabels]
     impostors: dict[str, np.ndarray] = field(default_factory=dict)
-    _files: dict[int, np.ndarray] = field(default_factory=dict)
+    _files: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -70,16 +71,33 @@ class Photographs:
         no_hands = self.labels[0].take(np.zeros(0, int))
         return Photographs(self.root, pictures, [no_hands] * len(pictures), self.impostors)
 
+    def balanced(self) -> Photographs:
+        """Each set as often as the square root of its size: hundreds of pictures of a few people
+        say less than as many of many, and small sets are of many."""
+        sizes = Counter(photograph.set for photograph in self.photographs)
+        largest = max(sizes.values())
+        rows = [
+            index
+            for index, photograph in enumerate(self.photographs)
+            for _ in range(round((largest / sizes[photograph.set]) ** 0.5))
+        ]
+        return Photographs(
+            self.root,
+            [self.photographs[row] for row in rows],
+            [self.labels[row] for row in rows],
+            self.impostors,
+        )
+
     def __len__(self) -> int:
         return len(self.photographs)
 
     def __getitem__(self, index: int) -> Sample:
         """Raises DataError when the image cannot be read."""
         photograph = self.photographs[index]
-        if index not in self._files:
+        if photograph.file not in self._files:
             path = self.root / photograph.file
-            self._files[index] = np.frombuffer(path.read_bytes(), np.uint8)
-        image = cv2.imdecode(self._files[index], cv2.IMREAD_COLOR)
+            self._files[photograph.file] = np.frombuffer(path.read_bytes(), np.uint8)
+        image = cv2.imdecode(self._files[photograph.file], cv2.IMREAD_COLOR)
         if image is None:
             raise DataError(f"{self.root / photograph.file} cannot be decoded: fetch it again")
         height, width = image.shape[:2]

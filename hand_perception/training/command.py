@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
             args.photographs, "train", load_template(), cache, args.impostors
         )
         sources |= {
-            "photographs": photographs,
+            "photographs": photographs.balanced(),
             "negatives": photographs.negatives(args.without_hands),
         }
     if not sources:

@@ -57,6 +57,16 @@ def test_negatives_are_those_without_hands(folder, tmp_path):
     assert len(negatives) == 1 and len(negatives[0].hands) == 0
 
 
+def test_small_sets_are_seen_more_often_than_their_size_asks_for(folder, tmp_path):
+    rows = [json.loads(line) for line in (folder / "labels.jsonl").read_text().splitlines()]
+    nine = [rows[2] | {"set": "large"}] * 9
+    lines = [json.dumps(row) for row in [rows[0] | {"set": "small"}, *nine]]
+    (folder / "labels.jsonl").write_text("\n".join(lines))
+    balanced = Photographs.load(folder, "train", load_template(), tmp_path / "m.npz").balanced()
+    assert [photograph.set for photograph in balanced.photographs] == ["small"] * 3 + ["large"] * 9
+    assert [len(balanced[k].hands) for k in range(4)] == [1, 1, 1, 0]
+
+
 def test_more_pictures_without_hands_are_negatives_wherever_they_lie(folder, tmp_path):
     workspace = tmp_path / "workspace"
     workspace.mkdir()
