@@ -5,14 +5,15 @@ for a hand. Logistic regression on photographs (the train split, never val), and
 where they are given, gives the weights. The bias is then set for a robot, which a hand that is not
 there costs more than one that is seen a frame later: at score 0.5, one in 400 photographs without
 hands shows one. Of those that a network has learnt from fewer fool it than of others: pictures of
-where the camera will look, which it has not seen, are the better measure (``--without-hands``). The
-numbers are written into the model's card.
+where the camera will look are the better measure (``--without-hands``). Given alone they only make
+a calibrated model stricter. The numbers are written into the model's card.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ RIDGE = 1e-2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="name or folder; its model.json is rewritten")
-    parser.add_argument("--data", type=Path, required=True, help="folder with labels.jsonl")
+    parser.add_argument("--data", type=Path, help="folder with labels.jsonl")
     parser.add_argument(
         "--synthetic",
         type=Path,
@@ -61,23 +62,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1500,
         help="photographs with hands at most, and rendered images (%(default)s)",
     )
+    parser.add_argument("--output", type=Path, help="write a copy of the model there instead")
 
 
 def run(args: argparse.Namespace) -> int:
+    reconstruct = HandReconstructor.from_pretrained(args.model)
+    model = ModelFolder.open(args.model)
+    pictures = pictures_without_hands(args.without_hands)
+    unseen = [
+        judge(picture, Path(), reconstruct)
+        for picture in tqdm(pictures, "without hands", disable=None)
+    ]
+    if args.data:
+        calibration = fitted(args, reconstruct, unseen)
+    else:
+        calibration = stricter(model.score_calibration, [found for found, _ in unseen])
+    card = model.card | {"score_calibration": [round(float(c), 4) for c in calibration]}
+    target = model.path
+    if args.output:
+        if args.output.exists():
+            raise DataError(f"{args.output} exists: name another folder, or remove it")
+        target = shutil.copytree(model.path, args.output)
+    (target / "model.json").write_text(json.dumps(card, indent=2) + "\n")
+    print(f"{target}: {card['score_calibration']}")
+    return 0
+
+
+# What a picture's candidates say, [N, 5], and which of them are hands.
+Judged = tuple[np.ndarray, np.ndarray]
+
+
+def fitted(
+    args: argparse.Namespace, reconstruct: HandReconstructor, unseen: list[Judged]
+) -> tuple[float, ...]:
+    """Bias and weights from labelled photographs, rendered images and pictures without hands."""
     photographs = read_photographs(args.data, "train")
     # What is rare, a picture that fools the network, is looked for in all of them.
     without = [photograph for photograph in photographs if photograph.negative]
     others = [photograph for photograph in photographs if not photograph.negative]
-    unseen = pictures_without_hands(args.without_hands)
-    chosen = others[:: max(1, len(others) // args.limit)] + without + unseen
-    reconstruct = HandReconstructor.from_pretrained(args.model)
+    chosen = others[:: max(1, len(others) // args.limit)] + without
     judged = [
         judge(photograph, args.data, reconstruct)
         for photograph in tqdm(chosen, "calibrate", disable=None)
     ]
-    # They stand at the end.
-    count = len(unseen or without)
-    negatives = [found for found, _ in judged[len(judged) - count :]]
+    negatives = unseen or judged[len(chosen) - len(without) :]
+    judged += unseen
     if args.synthetic:
         # Its renderer needs torch, a deployed node's machine has none.
         from hand_perception.data.synthetic import SyntheticSamples
@@ -90,20 +119,23 @@ def run(args: argparse.Namespace) -> int:
     features, is_hand = (np.concatenate(column) for column in zip(*judged, strict=True))
     if is_hand.all() or not is_hand.any() or not negatives:
         raise DataError(f"{args.data}: a fit needs hands and pictures without, more photographs")
+    print(f"{len(is_hand)} candidates, {is_hand.sum()} hands")
     weights = fit(features, is_hand)[1:]
-    calibration = (tolerant_bias(negatives, weights), *weights)
-    path = ModelFolder.open(args.model).path / "model.json"
-    card = json.loads(path.read_text()) | {
-        "score_calibration": [round(float(c), 4) for c in calibration]
-    }
-    path.write_text(json.dumps(card, indent=2) + "\n")
-    print(f"{len(is_hand)} candidates, {is_hand.sum()} hands: {card['score_calibration']}")
-    return 0
+    return tolerant_bias([found for found, _ in negatives], weights), *weights
 
 
-def judge(
-    photograph: LabelledPhotograph, root: Path, reconstruct: HandReconstructor
-) -> tuple[np.ndarray, np.ndarray]:
+def stricter(calibration: tuple[float, ...], negatives: list[np.ndarray]) -> tuple[float, ...]:
+    """The calibration, its bias lowered where pictures without hands ask for it.
+
+    Raises DataError without pictures or calibration.
+    """
+    if not (calibration and negatives):
+        raise DataError("a first fit needs photographs with labels: give --data")
+    bias, *weights = calibration
+    return min(bias, tolerant_bias(negatives, np.array(weights))), *weights
+
+
+def judge(photograph: LabelledPhotograph, root: Path, reconstruct: HandReconstructor) -> Judged:
     """Of each candidate that the labels decide: its evidence [N, 5], and whether it is a hand."""
     image = read_image(root / photograph.file)
     truth = np.array([hand.box for hand in photograph.hands]).reshape(-1, 4)
@@ -111,7 +143,7 @@ def judge(
     return _judged(reconstruct.candidates(image), truth, photograph.ignore_boxes, complete)
 
 
-def judge_sample(sample: Sample, reconstruct: HandReconstructor) -> tuple[np.ndarray, np.ndarray]:
+def judge_sample(sample: Sample, reconstruct: HandReconstructor) -> Judged:
     """The same of a rendered image, all of whose hands are known."""
     height, width = sample.image.shape[:2]
     truth = hand_boxes(sample.hands.keypoints2d, width, height)
@@ -120,7 +152,7 @@ def judge_sample(sample: Sample, reconstruct: HandReconstructor) -> tuple[np.nda
 
 def _judged(
     found: Candidates, truth: np.ndarray, ignore_boxes: np.ndarray, complete: bool
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Judged:
     overlap = box_iou(found.boxes, truth).max(1, initial=0.0)
     is_hand = overlap >= HAND_IOU
     is_none = np.zeros(len(overlap), bool)

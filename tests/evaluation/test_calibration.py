@@ -3,9 +3,11 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 from one_hand import one_hand
 
 from hand_perception.data.sample import hand_boxes
+from hand_perception.errors import DataError
 from hand_perception.evaluation import calibration
 from hand_perception.evaluation.calibration import fit, judge_sample, tolerant_bias
 from hand_perception.postprocess import ScoreCalibration
@@ -65,8 +67,10 @@ def test_of_a_rendered_image_all_is_decided_but_what_is_ignored():
     assert is_hand.tolist() == [True, False]
 
 
-def test_pictures_that_training_has_not_seen_set_the_bias(tmp_path, monkeypatch):
-    """Of ten labelled pictures without hands none fools the network, of ten others all do."""
+@pytest.fixture
+def calibrated(tmp_path, monkeypatch):
+    """Calibrates a model and says with what score it takes what fools it for a hand. Of ten
+    labelled pictures without hands none does, of ten others all do."""
     evidence = {"hand": 0.9, "seen": 0.1, "unseen": 0.6}
     grey = {name: 60 + 50 * k for k, name in enumerate(evidence)}
 
@@ -76,11 +80,11 @@ def test_pictures_that_training_has_not_seen_set_the_bias(tmp_path, monkeypatch)
             return Candidates(np.float32([[0, 0, 40, 40]]), np.full((1, 5), evidence[name]))
 
     def picture(folder, name, k):
-        folder.mkdir(exist_ok=True)
         cv2.imwrite(str(folder / f"{name}{k}.png"), np.full((60, 80, 3), grey[name], np.uint8))
         return f"{name}{k}.png"
 
-    data, unseen = tmp_path / "data", tmp_path / "unseen"
+    for name in ("data", "unseen", "model"):
+        (tmp_path / name).mkdir()
     hand = {
         "keypoints2d": np.linspace((0, 0), (40, 40), 21).tolist(),
         "box": [0, 0, 40, 40],
@@ -91,26 +95,61 @@ def test_pictures_that_training_has_not_seen_set_the_bias(tmp_path, monkeypatch)
     rows = []
     for k in range(10):
         for name, hands in (("hand", [hand]), ("seen", [])):
-            row = {"file": picture(data, name, k), "set": "s", "split": "train", "hands": hands}
-            row |= {"ignore_boxes": [], "boxes_exhaustive": True, "negative": not hands}
-            rows.append(json.dumps(row))
-        picture(unseen, "unseen", k)
-    (data / "labels.jsonl").write_text("\n".join(rows))
-    (tmp_path / "model.json").write_text("{}")
+            row = {"file": picture(tmp_path / "data", name, k), "set": "s", "split": "train"}
+            row |= {"hands": hands, "ignore_boxes": [], "boxes_exhaustive": True}
+            rows.append(json.dumps(row | {"negative": not hands}))
+        picture(tmp_path / "unseen", "unseen", k)
+    (tmp_path / "data" / "labels.jsonl").write_text("\n".join(rows))
+    (tmp_path / "model" / "model.json").write_text('{"kept": 1}')
+    monkeypatch.setattr(calibration.HandReconstructor, "from_pretrained", lambda name: Looking())
 
     class Folder:
-        path = tmp_path
+        path = tmp_path / "model"
+        card = {"kept": 1}
+        score_calibration = ()
 
-    monkeypatch.setattr(calibration.HandReconstructor, "from_pretrained", lambda name: Looking())
     monkeypatch.setattr(calibration.ModelFolder, "open", lambda name: Folder)
 
     def score(*options):
         parser = argparse.ArgumentParser()
         calibration.add_arguments(parser)
-        calibration.run(parser.parse_args(["m", "--data", str(data), *options]))
-        numbers = json.loads((tmp_path / "model.json").read_text())["score_calibration"]
-        return ScoreCalibration(*numbers).score(np.full((1, 5), evidence["unseen"]))[0]
+        args = parser.parse_args(
+            ["model", *(str(tmp_path / o) if o[0] != "-" else o for o in options)]
+        )
+        calibration.run(args)
+        card = json.loads(((args.output or Folder.path) / "model.json").read_text())
+        assert card["kept"] == 1
+        Folder.score_calibration = tuple(card["score_calibration"])
+        return ScoreCalibration(*Folder.score_calibration).score(np.full((1, 5), 0.6))[0]
 
-    assert score() > 0.9
+    return score
+
+
+def test_pictures_that_training_has_not_seen_set_the_bias(calibrated):
+    assert calibrated("--data", "data") > 0.9
     # The highest of 10 is at the threshold; of 400 one may be above it.
-    assert abs(score("--without-hands", str(unseen)) - 0.5) < 1e-3
+    assert abs(calibrated("--data", "data", "--without-hands", "unseen") - 0.5) < 1e-3
+
+
+def test_pictures_without_hands_alone_make_a_copy_stricter_and_never_more_tolerant(
+    calibrated, tmp_path
+):
+    before = calibrated("--data", "data")
+    after = calibrated("--without-hands", "unseen", "--output", "strict")
+    assert before > 0.9 and abs(after - 0.5) < 1e-3
+    card = json.loads((tmp_path / "model" / "model.json").read_text())
+    # The model that was there is as it was, and what its weights say of a hand stays.
+    assert ScoreCalibration(*card["score_calibration"]).score(np.full((1, 5), 0.6))[0] == before
+    strict = json.loads((tmp_path / "strict" / "model.json").read_text())
+    assert strict["score_calibration"][1:] == card["score_calibration"][1:]
+    (tmp_path / "data" / "labels.jsonl").unlink()
+    for picture in (tmp_path / "data").glob("hand*"):
+        picture.unlink()
+    assert calibrated("--without-hands", "data") == after
+    with pytest.raises(DataError, match="exists"):
+        calibrated("--without-hands", "unseen", "--output", "strict")
+
+
+def test_a_first_fit_needs_labels(calibrated):
+    with pytest.raises(DataError, match="--data"):
+        calibrated("--without-hands", "unseen")
