@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from hand_perception.data.finger_signs import stretched_fingers
+from hand_perception.data.sample import NO_BOXES
 from hand_perception.errors import DataError
 from hand_perception.hands import Side
 from hand_perception.sources import find_pictures
-
-_NO_BOXES = np.zeros((0, 4))
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def pictures_without_hands(folders: Sequence[Path]) -> list[LabelledPhotograph]:
     ``file`` is absolute. Raises DataError for folders without pictures."""
     return [
         LabelledPhotograph(
-            str(file.resolve()), file.parent.name, [], _NO_BOXES, exhaustive=True, negative=True
+            str(file.resolve()), file.parent.name, [], NO_BOXES, exhaustive=True, negative=True
         )
         for file in (find_pictures(folders) if folders else [])
     ]

@@ -21,7 +21,7 @@ from hand_perception.data.photograph_labels import (
     pictures_without_hands,
     read_photographs,
 )
-from hand_perception.data.sample import HandLabels, Sample
+from hand_perception.data.sample import NO_BOXES, HandLabels, Sample
 from hand_perception.errors import DataError
 from hand_perception.hands import NUM_KEYPOINTS, Camera, Side
 from hand_perception.template import Template
@@ -29,7 +29,6 @@ from hand_perception.template import Template
 # A fitted mesh whose joints miss the labels by more than this share of the box teaches nothing.
 MAX_FIT_RESIDUAL = 0.045
 FITTED_AT_ONCE = 500
-_NO_BOXES = np.zeros((0, 4), np.float32)
 
 
 @dataclass
@@ -106,7 +105,7 @@ class Photographs:
             camera=Camera.assumed(width, height),
             hands=self.labels[index],
             ignore_boxes=photograph.ignore_boxes.astype(np.float32),
-            impostor_boxes=self.impostors.get(photograph.file, _NO_BOXES),
+            impostor_boxes=self.impostors.get(photograph.file, NO_BOXES),
             # A negative was looked through for hands: all of it is background.
             exhaustive=photograph.exhaustive or photograph.negative,
         )

@@ -15,6 +15,8 @@ from hand_perception.hands import NUM_KEYPOINTS, Camera
 
 PADDING = 114
 
+NO_BOXES = np.zeros((0, 4), np.float32)
+
 
 @dataclass
 class HandLabels:
@@ -66,8 +68,8 @@ class Sample:
     image: np.ndarray
     camera: Camera
     hands: HandLabels
-    ignore_boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
-    impostor_boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    ignore_boxes: np.ndarray = field(default_factory=NO_BOXES.copy)
+    impostor_boxes: np.ndarray = field(default_factory=NO_BOXES.copy)
     exhaustive: bool = True
     topology: str = "open778"
     name: str = ""

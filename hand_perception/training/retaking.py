@@ -14,7 +14,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from hand_perception.data.sample import HandLabels, Sample, hand_boxes
+from hand_perception.data.sample import NO_BOXES, HandLabels, Sample, hand_boxes
 from hand_perception.geometry import box_iou
 from hand_perception.hands import INDEX_MCP, MIDDLE_MCP, PINKY_MCP, WRIST
 from hand_perception.training.augmentation import looked_up
@@ -40,7 +40,6 @@ SOLVER_STEPS = 8
 DISC, INSET, RIM = 0.028, 0.014, 0.008
 # A photograph's labels mark the wrist and the thumb's root beside where a rig has them.
 _RIG_AGREES = np.setdiff1d(np.arange(21), [0, 1])
-_NO_BOXES = np.zeros((0, 4), np.float32)
 
 
 class Places(Protocol):
@@ -82,8 +81,8 @@ def retake_whole(sample: Sample, places: Places | None, rng: np.random.Generator
             sample = replace(
                 sample,
                 hands=hands.take(fitted),
-                ignore_boxes=_NO_BOXES,
-                impostor_boxes=_NO_BOXES,
+                ignore_boxes=NO_BOXES,
+                impostor_boxes=NO_BOXES,
                 exhaustive=True,
             )
             sample = replace(sample, image=with_blobs(sample, rng))
