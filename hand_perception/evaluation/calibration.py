@@ -29,7 +29,7 @@ from hand_perception.errors import DataError
 from hand_perception.evaluation.metrics import covered
 from hand_perception.geometry import box_iou
 from hand_perception.imaging import read_image
-from hand_perception.postprocess import logit
+from hand_perception.postprocess import ScoreCalibration, logit
 from hand_perception.reconstructor import Candidates, HandReconstructor
 from hand_perception.runtime.backend import ModelFolder
 
@@ -73,10 +73,15 @@ def run(args: argparse.Namespace) -> int:
         judge(picture, Path(), reconstruct)
         for picture in tqdm(pictures, "without hands", disable=None)
     ]
+    negatives = [found for found, _ in unseen]
     if args.data:
         calibration = fitted(args, reconstruct, unseen)
     else:
-        calibration = stricter(model.score_calibration, [found for found, _ in unseen])
+        calibration = stricter(model.score_calibration, negatives)
+    if unseen:
+        before = fooled(negatives, model.score_calibration)
+        now = fooled(negatives, calibration)
+        print(f"of {len(unseen)} pictures without hands {before} showed one, now {now}")
     card = model.card | {"score_calibration": [round(float(c), 4) for c in calibration]}
     target = model.path
     if args.output:
@@ -167,6 +172,12 @@ def tolerant_bias(negatives: list[np.ndarray], weights: np.ndarray) -> float:
     evidence [N, K], have a score of 0.5."""
     scores = [(logit(found) @ weights).max(initial=-np.inf) for found in negatives]
     return -float(np.quantile(scores, 1 - FALSE_PICTURES, method="higher"))
+
+
+def fooled(negatives: list[np.ndarray], calibration: tuple[float, ...]) -> int:
+    """In how many pictures without hands something has a score of 0.5 and above."""
+    score = ScoreCalibration(*calibration).score
+    return sum(bool((score(found) >= 0.5).any()) for found in negatives)
 
 
 def fit(features: np.ndarray, is_hand: np.ndarray) -> np.ndarray:

@@ -132,12 +132,13 @@ def test_pictures_that_training_has_not_seen_set_the_bias(calibrated):
 
 
 def test_pictures_without_hands_alone_make_a_copy_stricter_and_never_more_tolerant(
-    calibrated, tmp_path
+    calibrated, tmp_path, capsys
 ):
     before = calibrated("--data", "data")
     after = calibrated("--without-hands", "unseen", "--output", "strict")
     assert before > 0.9 and abs(after - 0.5) < 1e-3
     card = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert "of 10 pictures without hands 10 showed one, now " in capsys.readouterr().out
     # The model that was there is as it was, and what its weights say of a hand stays.
     assert ScoreCalibration(*card["score_calibration"]).score(np.full((1, 5), 0.6))[0] == before
     strict = json.loads((tmp_path / "strict" / "model.json").read_text())
