@@ -54,7 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FOLDER",
         help="pictures that show no hand and that training has not seen: of them, and not of those "
-        "in --data, one in 400 may show one",
+        "in --data, few may show one",
+    )
+    parser.add_argument(
+        "--false-pictures",
+        type=float,
+        default=FALSE_PICTURES,
+        metavar="SHARE",
+        help="of pictures without hands, those that may show one at a score of 0.5 (%(default)s)",
     )
     parser.add_argument(
         "--limit",
@@ -77,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if args.data:
         calibration = fitted(args, reconstruct, unseen)
     else:
-        calibration = stricter(model.score_calibration, negatives)
+        calibration = stricter(model.score_calibration, negatives, args.false_pictures)
     if unseen:
         before = fooled(negatives, model.score_calibration)
         now = fooled(negatives, calibration)
@@ -126,10 +133,13 @@ def fitted(
         raise DataError(f"{args.data}: a fit needs hands and pictures without, more photographs")
     print(f"{len(is_hand)} candidates, {is_hand.sum()} hands")
     weights = fit(features, is_hand)[1:]
-    return tolerant_bias([found for found, _ in negatives], weights), *weights
+    bias = tolerant_bias([found for found, _ in negatives], weights, args.false_pictures)
+    return bias, *weights
 
 
-def stricter(calibration: tuple[float, ...], negatives: list[np.ndarray]) -> tuple[float, ...]:
+def stricter(
+    calibration: tuple[float, ...], negatives: list[np.ndarray], share: float
+) -> tuple[float, ...]:
     """The calibration, its bias lowered where pictures without hands ask for it.
 
     Raises DataError without pictures or calibration.
@@ -137,7 +147,7 @@ def stricter(calibration: tuple[float, ...], negatives: list[np.ndarray]) -> tup
     if not (calibration and negatives):
         raise DataError("a first fit needs photographs with labels: give --data")
     bias, *weights = calibration
-    return min(bias, tolerant_bias(negatives, np.array(weights))), *weights
+    return min(bias, tolerant_bias(negatives, np.array(weights), share)), *weights
 
 
 def judge(photograph: LabelledPhotograph, root: Path, reconstruct: HandReconstructor) -> Judged:
@@ -167,11 +177,11 @@ def _judged(
     return found.evidence[decided], is_hand[decided]
 
 
-def tolerant_bias(negatives: list[np.ndarray], weights: np.ndarray) -> float:
-    """The bias at which FALSE_PICTURES of the pictures without hands, each its candidates'
-    evidence [N, K], have a score of 0.5."""
+def tolerant_bias(negatives: list[np.ndarray], weights: np.ndarray, share: float) -> float:
+    """The bias at which ``share`` of the pictures without hands, each its candidates' evidence
+    [N, K], have a score of 0.5."""
     scores = [(logit(found) @ weights).max(initial=-np.inf) for found in negatives]
-    return -float(np.quantile(scores, 1 - FALSE_PICTURES, method="higher"))
+    return -float(np.quantile(scores, 1 - share, method="higher"))
 
 
 def fooled(negatives: list[np.ndarray], calibration: tuple[float, ...]) -> int:

@@ -9,7 +9,12 @@ from one_hand import one_hand
 from hand_perception.data.sample import hand_boxes
 from hand_perception.errors import DataError
 from hand_perception.evaluation import calibration
-from hand_perception.evaluation.calibration import fit, judge_sample, tolerant_bias
+from hand_perception.evaluation.calibration import (
+    FALSE_PICTURES,
+    fit,
+    judge_sample,
+    tolerant_bias,
+)
 from hand_perception.postprocess import ScoreCalibration
 from hand_perception.reconstructor import Candidates
 
@@ -37,14 +42,15 @@ def test_classes_that_part_without_error_stay_finite():
     assert np.isfinite(fit(features, np.array([True, False] * 10))).all()
 
 
-def test_the_bias_leaves_one_of_four_hundred_pictures_without_hands_a_false_one():
+@pytest.mark.parametrize(("share", "count"), [(FALSE_PICTURES, 1), (0.02, 8)])
+def test_the_bias_leaves_a_share_of_pictures_without_hands_a_false_one(share, count):
     rng = np.random.default_rng(0)
     weights = (1.5, 0.5, 0.2, 0.3, 0.1)
     # Nothing, one candidate or two a picture.
     negatives = [rng.uniform(0.1, 0.9, (k % 3, 5)) for k in range(400)]
-    score = ScoreCalibration(tolerant_bias(negatives, np.array(weights)), *weights).score
+    score = ScoreCalibration(tolerant_bias(negatives, np.array(weights), share), *weights).score
     false = [(score(found) >= 0.5).any() for found in negatives]
-    assert sum(false) == 1
+    assert sum(false) == count
 
 
 def test_of_a_rendered_image_all_is_decided_but_what_is_ignored():
