@@ -1,9 +1,11 @@
 """One table of engines from one run: accuracy, CPU time a frame, size.
 
     python benchmarks/engines.py --data PHOTOGRAPHS [--synthetic DIR] [--models handos_s mobrecon]
-        [--mediapipe PYTHON] [--clip VIDEO] [--limit N] [--output engines.json]
+        [--without-hands FOLDER] [--mediapipe PYTHON] [--clip VIDEO] [--limit N]
+        [--output engines.json]
 
-Photographs: the val split of a folder with labels.jsonl. CPU time is process time on one thread:
+Photographs: the val split of a folder with labels.jsonl. Of the pictures without hands it counts
+those that show one. CPU time is process time on one thread:
 "looking" is a frame of the clip (the shipped one has one or two hands), the detector run on each;
 "following" the same frames as a stream, the detector run on every tenth. PYTHON is an interpreter
 that has mediapipe 0.10.21, this one where it is installed. It holds numpy below 2, so best in an
@@ -28,9 +30,13 @@ import cv2
 import numpy as np
 from latency import processor
 
-from hand_perception.data.photograph_labels import read_photographs
+from hand_perception.data.photograph_labels import (
+    LabelledPhotograph,
+    pictures_without_hands,
+    read_photographs,
+)
 from hand_perception.evaluation import photographs, report, synthetic
-from hand_perception.evaluation.predictions import read_predictions, reconstruct
+from hand_perception.evaluation.predictions import Predictions, read_predictions, reconstruct
 from hand_perception.following import FollowingReconstructor
 from hand_perception.reconstructor import HandReconstructor
 from hand_perception.runtime.backend import MODELS
@@ -44,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--synthetic", type=Path)
+    parser.add_argument("--without-hands", type=Path, metavar="FOLDER")
     parser.add_argument("--models", nargs="+", default=["handos_s", "mobrecon"])
     ours = sys.executable if importlib.util.find_spec("mediapipe") else None
     parser.add_argument("--mediapipe", type=Path, metavar="PYTHON", default=ours)
@@ -57,21 +64,23 @@ def main() -> None:
 
     chosen = read_photographs(args.data)
     chosen = chosen[:: max(1, len(chosen) // args.limit)] if args.limit else chosen
-    rows = {name: measure(name, args, chosen) for name in args.models}
+    handless = pictures_without_hands([args.without_hands]) if args.without_hands else []
+    handless = handless[: args.limit]
+    rows = {name: measure(name, args, chosen, handless) for name in args.models}
     if args.mediapipe:
-        rows["mediapipe 0.10.21"] = measure_mediapipe(args, chosen)
+        rows["mediapipe 0.10.21"] = measure_mediapipe(args, chosen, handless)
     print(f"{processor()}, one thread, {len(chosen)} photographs")
     print(tables(rows))
     if args.output:
         args.output.write_text(json.dumps({"machine": processor(), "rows": rows}, indent=2) + "\n")
 
 
-def measure(name: str, args: argparse.Namespace, chosen: list) -> dict:
+def measure(name: str, args: argparse.Namespace, chosen: list, handless: list) -> dict:
     engine = HandReconstructor.from_pretrained(name, threads=1, backend="onnxruntime")
-    files = [photograph.file for photograph in chosen]
+    files = [photograph.file for photograph in chosen + handless]
     found = reconstruct(engine, args.data, files, photographs.MIN_SCORE)
     row = {"identity": engine.identity, "megabytes": size_of(name)}
-    row |= {"photographs": photographs.Outcomes.of(chosen, found).rows()}
+    row |= on_pictures(chosen, handless, found)
     if args.synthetic:
         samples = synthetic.read_samples(args.synthetic)
         step = max(1, len(samples) // args.limit) if args.limit else 1
@@ -80,6 +89,16 @@ def measure(name: str, args: argparse.Namespace, chosen: list) -> dict:
     row["looking_ms"] = milliseconds(engine, frames)
     if engine.can_follow:
         row["following_ms"] = milliseconds(FollowingReconstructor(engine, FOLLOW_FRAMES), frames)
+    return row
+
+
+def on_pictures(
+    chosen: list[LabelledPhotograph], handless: list[LabelledPhotograph], found: Predictions
+) -> dict:
+    row = {"photographs": photographs.Outcomes.of(chosen, found).rows()}
+    if handless:
+        shown = sum(bool(found[picture.file]) for picture in handless)
+        row["without hands"] = {"all": {"pictures": len(handless), "show one": shown}}
     return row
 
 
@@ -110,24 +129,25 @@ def size_of(name: str) -> float:
     return round(sum(p.stat().st_size for p in folder.glob("*.onnx")) / 1e6, 1)
 
 
-def measure_mediapipe(args: argparse.Namespace, chosen: list) -> dict:
+def measure_mediapipe(args: argparse.Namespace, chosen: list, handless: list) -> dict:
     """Runs the other interpreter; pictures and frames go to it as files."""
     with tempfile.TemporaryDirectory() as folder:
         listing, frames = Path(folder) / "files.json", Path(folder) / "frames.npy"
-        listing.write_text(json.dumps([photograph.file for photograph in chosen]))
+        files = [photograph.file for photograph in chosen + handless]
+        listing.write_text(json.dumps(files))
         np.save(frames, np.stack(clip_frames(args.clip)))
         out = Path(folder) / "predictions.jsonl"
         command = [args.mediapipe, MEDIAPIPE, args.data.resolve(), listing, frames, out]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found = read_predictions(out, [photograph.file for photograph in chosen])
+        found = read_predictions(out, files)
         times = json.loads(done.stdout.splitlines()[-1])
-    return times | {"photographs": photographs.Outcomes.of(chosen, found).rows()}
+    return times | on_pictures(chosen, handless, found)
 
 
 def tables(rows: dict[str, dict]) -> str:
     """Accuracy on photographs and on rendered hands, then cost: a line an engine each."""
     parts = []
-    for suite in ("photographs", "synthetic"):
+    for suite in ("photographs", "without hands", "synthetic"):
         lines = {
             f"{name}, {group}": numbers
             for name, row in rows.items()

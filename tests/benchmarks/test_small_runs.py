@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import numpy as np
 import torch
 from script_file import ROOT, load_script
 
 from hand_perception.models.mesh_prior import MeshPrior, PriorConfig
+from hand_perception.reconstructor import HandReconstructor
 from hand_perception.template import load_template
 from hand_perception.training import checkpoint
 
@@ -43,3 +45,45 @@ def test_the_priors_benchmark_learns(tmp_path, monkeypatch, capsys):
     script.main()
     rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == ["| 0", "| 1"] and "nan" not in "".join(rows)
+
+
+def test_engines_are_measured_on_pictures_with_hands_and_without(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = load_script("benchmarks/engines.py")
+    # The first frames warm up and are not counted.
+    monkeypatch.setattr(script, "CLIP_FRAMES", 7)
+    frame = script.clip_frames(script.MODELS.parent / "demo" / "clip.mp4")[-1]
+    hands = HandReconstructor.from_pretrained("mobrecon")(frame).hands
+    assert hands
+    labels = [
+        {
+            "keypoints2d": hand.keypoints2d.tolist(),
+            "box": hand.box.tolist(),
+            "handedness": hand.side.value,
+            "handedness_reliable": True,
+            "reliability": "high",
+        }
+        for hand in hands
+    ]
+    blank = np.full_like(frame, 90)
+    rows = []
+    for name, picture, found in (("hands", frame, labels), ("nothing", blank, [])):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture[..., ::-1])
+        row = {"file": f"{name}.png", "set": "s", "split": "val", "hands": found}
+        row |= {"ignore_boxes": [], "boxes_exhaustive": True, "negative": not found}
+        rows.append(json.dumps(row))
+    (tmp_path / "labels.jsonl").write_text("\n".join(rows))
+    folder, output = tmp_path / "scene", tmp_path / "rows.json"
+    folder.mkdir()
+    # One of the two shows hands all the same, and must be counted.
+    for name, picture in (("hands", frame), ("nothing", blank)):
+        cv2.imwrite(str(folder / f"{name}.png"), picture[..., ::-1])
+    words = ["--data", tmp_path, "--without-hands", folder, "--models", "mobrecon"]
+    monkeypatch.setattr("sys.argv", ["", *map(str, words), "--output", str(output)])
+    monkeypatch.setattr(script.importlib.util, "find_spec", lambda name: None)
+    script.main()
+    row = json.loads(output.read_text())["rows"]["mobrecon"]
+    assert row["without hands"] == {"all": {"pictures": 2, "show one": 1}}
+    numbers = row["photographs"]["all"]
+    assert (numbers["recall"], numbers["false on negatives"]) == (1.0, 0)
+    assert row["looking_ms"] > 0 and "without hands" in capsys.readouterr().out
