@@ -32,6 +32,7 @@ from latency import processor
 
 from hand_perception.data.photograph_labels import (
     LabelledPhotograph,
+    add_without_hands,
     pictures_without_hands,
     read_photographs,
 )
@@ -50,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--synthetic", type=Path)
-    parser.add_argument("--without-hands", type=Path, metavar="FOLDER")
+    add_without_hands(parser, "more pictures that show no hand, to count those that fool an engine")
     parser.add_argument("--models", nargs="+", default=["handos_s", "mobrecon"])
     ours = sys.executable if importlib.util.find_spec("mediapipe") else None
     parser.add_argument("--mediapipe", type=Path, metavar="PYTHON", default=ours)
@@ -64,8 +65,7 @@ def main() -> None:
 
     chosen = read_photographs(args.data)
     chosen = chosen[:: max(1, len(chosen) // args.limit)] if args.limit else chosen
-    handless = pictures_without_hands([args.without_hands]) if args.without_hands else []
-    handless = handless[: args.limit]
+    handless = pictures_without_hands(args.without_hands)[: args.limit]
     rows = {name: measure(name, args, chosen, handless) for name in args.models}
     if args.mediapipe:
         rows["mediapipe 0.10.21"] = measure_mediapipe(args, chosen, handless)

@@ -7,6 +7,7 @@ the picture had in its set, may be missing.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,6 +62,18 @@ def read_photographs(root: Path, split: str = "val") -> list[LabelledPhotograph]
     if not photographs:
         raise DataError(f"{path} has no picture of the {split} split: check the folder")
     return photographs
+
+
+def add_without_hands(parser: argparse.ArgumentParser, explained: str) -> None:
+    """The option ``--without-hands``: folders for pictures_without_hands."""
+    parser.add_argument(
+        "--without-hands",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help=explained,
+    )
 
 
 def pictures_without_hands(folders: Sequence[Path]) -> list[LabelledPhotograph]:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from hand_perception.data.photograph_labels import (
     LabelledPhotograph,
+    add_without_hands,
     pictures_without_hands,
     read_photographs,
 )
@@ -47,13 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="data set of `hand-perception synthesize`: small and hidden hands are hands, too",
     )
-    parser.add_argument(
-        "--without-hands",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FOLDER",
-        help="pictures that show no hand and that training has not seen: of them, and not of those "
+    add_without_hands(
+        parser,
+        "pictures that show no hand and that training has not seen: of them, and not of those "
         "in --data, few may show one",
     )
     parser.add_argument(

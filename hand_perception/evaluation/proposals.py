@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from hand_perception.data.photograph_labels import (
     LabelledPhotograph,
+    add_without_hands,
     pictures_without_hands,
     read_photographs,
 )
@@ -29,13 +30,9 @@ PART_IOU = 0.15
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="name or folder of the model whose detector looks")
     parser.add_argument("--data", type=Path, required=True, help="folder with labels.jsonl")
-    parser.add_argument(
-        "--without-hands",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FOLDER",
-        help="more pictures that show no hand, as `train --without-hands` takes them",
+    add_without_hands(
+        parser,
+        "more pictures that show no hand, as `train --without-hands` takes them",
     )
     parser.add_argument("--output", type=Path, required=True, help=".npz to write")
 

@@ -11,6 +11,7 @@ from hand_perception.data.command import named_path
 from hand_perception.data.correspondence import Correspondence
 from hand_perception.data.datasets import DATASETS, open_dataset
 from hand_perception.data.mano import ManoTemplate, load_mano, save_template
+from hand_perception.data.photograph_labels import add_without_hands
 from hand_perception.data.photographs import Photographs
 from hand_perception.data.topology import InTopology
 from hand_perception.errors import DataError
@@ -31,13 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--render", type=int, metavar="SIZE", help="render instead, on the fly")
     parser.add_argument("--backgrounds", type=Path, nargs="*", help="photographs for --render")
     parser.add_argument("--photographs", type=Path, help="folder with labels.jsonl")
-    parser.add_argument(
-        "--without-hands",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FOLDER",
-        help="more pictures that show no hand, beside those of --photographs",
+    add_without_hands(
+        parser,
+        "more pictures that show no hand, beside those of --photographs",
     )
     parser.add_argument("--impostors", type=Path, help="file of `hand-perception propose`")
     parser.add_argument(
