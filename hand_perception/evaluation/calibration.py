@@ -70,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    # Before minutes of work, not after.
+    if args.output and args.output.exists():
+        raise DataError(f"{args.output} exists: name another folder, or remove it")
+    if not 0 <= args.false_pictures < 1:
+        raise DataError(f"--false-pictures is a share from 0 to 1, not {args.false_pictures}")
     reconstruct = HandReconstructor.from_pretrained(args.model)
     model = ModelFolder.open(args.model)
     pictures = pictures_without_hands(args.without_hands)
@@ -87,11 +92,7 @@ def run(args: argparse.Namespace) -> int:
         now = fooled(negatives, calibration)
         print(f"of {len(unseen)} pictures without hands {before} showed one, now {now}")
     card = model.card | {"score_calibration": [round(float(c), 4) for c in calibration]}
-    target = model.path
-    if args.output:
-        if args.output.exists():
-            raise DataError(f"{args.output} exists: name another folder, or remove it")
-        target = shutil.copytree(model.path, args.output)
+    target = shutil.copytree(model.path, args.output) if args.output else model.path
     (target / "model.json").write_text(json.dumps(card, indent=2) + "\n")
     print(f"{target}: {card['score_calibration']}")
     return 0

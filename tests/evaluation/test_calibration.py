@@ -157,6 +157,11 @@ def test_pictures_without_hands_alone_make_a_copy_stricter_and_never_more_tolera
         calibrated("--without-hands", "unseen", "--output", "strict")
 
 
+def test_a_share_beyond_all_is_refused(calibrated):
+    with pytest.raises(DataError, match="share"):
+        calibrated("--data", "data", "--false-pictures=2")
+
+
 def test_a_first_fit_needs_labels(calibrated):
     with pytest.raises(DataError, match="--data"):
         calibrated("--without-hands", "unseen")
