@@ -40,7 +40,7 @@ from hand_perception.evaluation import photographs, report, synthetic
 from hand_perception.evaluation.predictions import Predictions, read_predictions, reconstruct
 from hand_perception.following import FollowingReconstructor
 from hand_perception.reconstructor import HandReconstructor
-from hand_perception.runtime.backend import MODELS
+from hand_perception.runtime.backend import MODELS, ModelFolder
 
 FOLLOW_FRAMES = 10
 CLIP_FRAMES = 150
@@ -125,8 +125,8 @@ def clip_frames(path: Path) -> list[np.ndarray]:
 
 
 def size_of(name: str) -> float:
-    folder = MODELS / name if (MODELS / name).is_dir() else Path(name)
-    return round(sum(p.stat().st_size for p in folder.glob("*.onnx")) / 1e6, 1)
+    graphs = ModelFolder.open(name).path.glob("*.onnx")
+    return round(sum(graph.stat().st_size for graph in graphs) / 1e6, 1)
 
 
 def measure_mediapipe(args: argparse.Namespace, chosen: list, handless: list) -> dict:

@@ -75,8 +75,10 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"{args.output} exists: name another folder, or remove it")
     if not 0 <= args.false_pictures < 1:
         raise DataError(f"--false-pictures is a share from 0 to 1, not {args.false_pictures}")
-    reconstruct = HandReconstructor.from_pretrained(args.model)
     model = ModelFolder.open(args.model)
+    if not args.data and not (model.score_calibration and args.without_hands):
+        raise DataError("a first fit needs photographs with labels: give --data")
+    reconstruct = HandReconstructor.from_pretrained(args.model)
     pictures = pictures_without_hands(args.without_hands)
     unseen = [
         judge(picture, Path(), reconstruct)
@@ -138,12 +140,7 @@ def fitted(
 def stricter(
     calibration: tuple[float, ...], negatives: list[np.ndarray], share: float
 ) -> tuple[float, ...]:
-    """The calibration, its bias lowered where pictures without hands ask for it.
-
-    Raises DataError without pictures or calibration.
-    """
-    if not (calibration and negatives):
-        raise DataError("a first fit needs photographs with labels: give --data")
+    """The calibration, its bias lowered where pictures without hands ask for it."""
     bias, *weights = calibration
     return min(bias, tolerant_bias(negatives, np.array(weights), share)), *weights
 

@@ -7,6 +7,7 @@ import json
 import cv2
 import numpy as np
 import torch
+from labelled_folder import hand_label, picture_label, write_labels
 from script_file import ROOT, load_script
 
 from hand_perception.models.mesh_prior import MeshPrior, PriorConfig
@@ -55,24 +56,13 @@ def test_engines_are_measured_on_pictures_with_hands_and_without(tmp_path, monke
     frame = script.clip_frames(script.MODELS.parent / "demo" / "clip.mp4")[-1]
     hands = HandReconstructor.from_pretrained("mobrecon")(frame).hands
     assert hands
-    labels = [
-        {
-            "keypoints2d": hand.keypoints2d.tolist(),
-            "box": hand.box.tolist(),
-            "handedness": hand.side.value,
-            "handedness_reliable": True,
-            "reliability": "high",
-        }
-        for hand in hands
-    ]
+    labels = [hand_label(hand.keypoints2d, hand.box, handedness=hand.side.value) for hand in hands]
     blank = np.full_like(frame, 90)
     rows = []
     for name, picture, found in (("hands", frame, labels), ("nothing", blank, [])):
         cv2.imwrite(str(tmp_path / f"{name}.png"), picture[..., ::-1])
-        row = {"file": f"{name}.png", "set": "s", "split": "val", "hands": found}
-        row |= {"ignore_boxes": [], "boxes_exhaustive": True, "negative": not found}
-        rows.append(json.dumps(row))
-    (tmp_path / "labels.jsonl").write_text("\n".join(rows))
+        rows.append(picture_label(f"{name}.png", found, split="val"))
+    write_labels(tmp_path, rows)
     folder, output = tmp_path / "scene", tmp_path / "rows.json"
     folder.mkdir()
     # One of the two shows hands all the same, and must be counted.

@@ -3,6 +3,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from labelled_folder import hand_label, picture_label, write_labels
 
 from hand_perception.data.photographs import Photographs
 from hand_perception.errors import DataError
@@ -15,23 +16,19 @@ def folder(tmp_path):
     without a hand."""
     joints = load_template().keypoints
     pixels = joints[:, :2] * 500 + (60, 60)
-    hand = {
-        "keypoints2d": pixels.tolist(),
-        "box": [*pixels.min(0).tolist(), *pixels.max(0).tolist()],
-        "handedness": "Right",
-        "handedness_reliable": True,
-        "reliability": "high",
-        "world": joints.tolist(),
-        "world_reliable": True,
-    }
+    hand = hand_label(
+        pixels,
+        [*pixels.min(0), *pixels.max(0)],
+        handedness="Right",
+        world=joints.tolist(),
+        world_reliable=True,
+    )
     rows = [("a", [hand]), ("b", [hand | {"world_reliable": False}]), ("c", [])]
-    lines = []
+    labels = []
     for name, hands in rows:
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((120, 120, 3), 90, np.uint8))
-        row = {"file": f"{name}.png", "set": "s", "split": "train", "hands": hands}
-        row |= {"ignore_boxes": [], "boxes_exhaustive": bool(hands), "negative": not hands}
-        lines.append(json.dumps(row))
-    (tmp_path / "labels.jsonl").write_text("\n".join(lines))
+        labels.append(picture_label(f"{name}.png", hands, boxes_exhaustive=bool(hands)))
+    write_labels(tmp_path, labels)
     return tmp_path
 
 
@@ -60,8 +57,7 @@ def test_negatives_are_those_without_hands(folder, tmp_path):
 def test_small_sets_are_seen_more_often_than_their_size_asks_for(folder, tmp_path):
     rows = [json.loads(line) for line in (folder / "labels.jsonl").read_text().splitlines()]
     nine = [rows[2] | {"set": "large"}] * 9
-    lines = [json.dumps(row) for row in [rows[0] | {"set": "small"}, *nine]]
-    (folder / "labels.jsonl").write_text("\n".join(lines))
+    write_labels(folder, [rows[0] | {"set": "small"}, *nine])
     balanced = Photographs.load(folder, "train", load_template(), tmp_path / "m.npz").balanced()
     assert [photograph.set for photograph in balanced.photographs] == ["small"] * 3 + ["large"] * 9
     assert [len(balanced[k].hands) for k in range(4)] == [1, 1, 1, 0]

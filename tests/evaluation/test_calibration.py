@@ -4,6 +4,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from labelled_folder import hand_label, picture_label, write_labels
 from one_hand import one_hand
 
 from hand_perception.data.sample import hand_boxes
@@ -91,21 +92,13 @@ def calibrated(tmp_path, monkeypatch):
 
     for name in ("data", "unseen", "model"):
         (tmp_path / name).mkdir()
-    hand = {
-        "keypoints2d": np.linspace((0, 0), (40, 40), 21).tolist(),
-        "box": [0, 0, 40, 40],
-        "handedness": "Left",
-        "handedness_reliable": True,
-        "reliability": "high",
-    }
+    hand = hand_label(np.linspace((0, 0), (40, 40), 21), [0, 0, 40, 40])
     rows = []
     for k in range(10):
         for name, hands in (("hand", [hand]), ("seen", [])):
-            row = {"file": picture(tmp_path / "data", name, k), "set": "s", "split": "train"}
-            row |= {"hands": hands, "ignore_boxes": [], "boxes_exhaustive": True}
-            rows.append(json.dumps(row | {"negative": not hands}))
+            rows.append(picture_label(picture(tmp_path / "data", name, k), hands))
         picture(tmp_path / "unseen", "unseen", k)
-    (tmp_path / "data" / "labels.jsonl").write_text("\n".join(rows))
+    write_labels(tmp_path / "data", rows)
     (tmp_path / "model" / "model.json").write_text('{"kept": 1}')
     monkeypatch.setattr(calibration.HandReconstructor, "from_pretrained", lambda name: Looking())
 

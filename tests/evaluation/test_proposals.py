@@ -1,9 +1,9 @@
 import argparse
-import json
 
 import cv2
 import numpy as np
 import pytest
+from labelled_folder import hand_label, picture_label, write_labels
 
 from hand_perception.evaluation import proposals
 
@@ -23,20 +23,13 @@ class Proposing:
 def propose(tmp_path, monkeypatch):
     """Runs the command on labelled pictures and says what it wrote."""
     monkeypatch.setattr(proposals.HandReconstructor, "from_pretrained", lambda name: Proposing())
-    hand = {
-        "keypoints2d": np.linspace(HAND[:2], HAND[2:], 21).tolist(),
-        "box": HAND,
-        "handedness": "Left",
-        "handedness_reliable": True,
-        "reliability": "high",
-    }
+    hands = [hand_label(np.linspace(HAND[:2], HAND[2:], 21), HAND)]
+    ignored = [{"box": [95, 0, 140, 40]}]
     rows = []
-    for name, hands, exhaustive in (("whole", [hand], True), ("part", [hand], False)):
-        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((100, 140, 3), np.uint8))
-        row = {"file": f"{name}.png", "set": "s", "split": "train", "hands": hands}
-        row |= {"ignore_boxes": [{"box": [95, 0, 140, 40]}], "negative": False}
-        rows.append(json.dumps(row | {"boxes_exhaustive": exhaustive}))
-    (tmp_path / "labels.jsonl").write_text("\n".join(rows))
+    for file, exhaustive in (("whole.png", True), ("part.png", False)):
+        cv2.imwrite(str(tmp_path / file), np.zeros((100, 140, 3), np.uint8))
+        rows.append(picture_label(file, hands, ignore_boxes=ignored, boxes_exhaustive=exhaustive))
+    write_labels(tmp_path, rows)
 
     def run(*options):
         parser = argparse.ArgumentParser()
