@@ -7,6 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from labelled_folder import hand_label, picture_label, write_labels
 from open_hand import make_hand
 
 from hand_perception.errors import DataError
@@ -36,25 +37,19 @@ def photographs(tmp_path):
     rows = []
     for k, x in enumerate((0, 400, None)):
         cv2.imwrite(str(data / f"images/{k}.png"), np.full((480, 640, 3), 90, np.uint8))
-        hand = {
-            "keypoints2d": (HAND.keypoints2d + (x or 0, 0)).tolist(),
-            "box": (HAND.box + ((x or 0), 0) * 2).tolist(),
-            "handedness": "Right",
-            "handedness_reliable": True,
-            "reliability": "high",
-        }
-        rows.append(
-            {
-                "file": f"images/{k}.png",
-                "set": "open",
-                "split": "val",
-                "hands": [] if x is None else [hand],
-                "ignore_boxes": [],
-                "boxes_exhaustive": x is not None,
-                "negative": x is None,
-            }
+        hand = hand_label(
+            HAND.keypoints2d + (x or 0, 0), HAND.box + ((x or 0), 0) * 2, handedness="Right"
         )
-    (data / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        rows.append(
+            picture_label(
+                f"images/{k}.png",
+                [] if x is None else [hand],
+                set="open",
+                split="val",
+                boxes_exhaustive=x is not None,
+            )
+        )
+    write_labels(data, rows)
     return data
 
 
