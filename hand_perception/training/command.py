@@ -74,6 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.without_hands and not args.photographs:
+        raise DataError("--without-hands adds to what --photographs has: give both")
     if args.threads:
         torch.set_num_threads(args.threads)
     config = TrainingConfig.load(args.recipe)
