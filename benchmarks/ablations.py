@@ -50,6 +50,7 @@ ROWS = {
     "features=F4": ["decoder.features=F4"],
     "side_tuning=swin_t": ["decoder.side_tuning=swin_t"],
     "side_tuning=light": ["decoder.side_tuning=light"],
+    "whole_hand=true": ["decoder.whole_hand=true"],
     "joints=posterior": ["decoder.joints=posterior"],
     "mask=a": ["decoder.mask=a"],
     "mask=b": ["decoder.mask=b"],

@@ -22,14 +22,17 @@ SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "wind
         {"mask": "d", "side_tuning": "swin_t", "swin": SWIN, "value_strides": [8, 16]},
         {"side_tuning": "light", "side": "opinion"},
         {"joints": "posterior"},
+        {"whole_hand": True},
     ],
-    ids=["a", "b", "d", "light", "posterior"],
+    ids=["a", "b", "d", "light", "posterior", "whole hand"],
 )
 def test_choices_export(choices, tmp_path):
     if choices.get("side_tuning") == "swin_t":
         pytest.importorskip("transformers", reason="needs transformers")
     model = tiny_model(**choices)
     torch.nn.init.zeros_(model.detector.scores[-1].bias)
+    if choices.get("whole_hand"):  # which starts as nothing
+        torch.nn.init.normal_(model.decoder.expansion.coarse[-1].back.weight)
     # Raises when ONNX Runtime differs from torch.
     export_model(model, tmp_path, {"recipe": None, "seed": 0, "data": "none"})
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

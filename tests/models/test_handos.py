@@ -8,7 +8,7 @@ from hand_perception.errors import ModelError
 from hand_perception.models.handos.camera import project, translation
 from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.decoder import SPREAD_2D, SPREAD_3D, UNIT, DecoderLayer
-from hand_perception.models.handos.queries import GRID_MARGIN, initial_lifting
+from hand_perception.models.handos.queries import GRID_MARGIN, WholeHand, initial_lifting
 from hand_perception.template import load_template
 
 
@@ -39,9 +39,9 @@ def test_every_layer_yields_joints_and_every_interactive_layer_a_mesh(decoder):
     assert [c.shape for c in out.camera] == [(2, 2, 3)] * 2
 
 
-@pytest.mark.parametrize("expansion", ["grid", "literal"])
-def test_no_parameter_is_disconnected(expansion):
-    model = tiny_model(expansion=expansion)
+@pytest.mark.parametrize("decoder", [{"whole_hand": True}, {"expansion": "literal"}])
+def test_no_parameter_is_disconnected(decoder):
+    model = tiny_model(**decoder)
     found, out = run(model)
     total = sum(x.sum() for x in (*found.layer_boxes, *found.layer_logits, found.dense_boxes))
     total = total + found.dense_logits.sum() + sum(j.sum() for j in out.joints2d)
@@ -202,7 +202,7 @@ def test_evidence_moves_joints_and_flat_evidence_does_not():
 
 
 def test_a_posterior_needs_a_look_at_the_image():
-    for choice in ({"joints": "posterior"}, {"side": "opinion"}):
+    for choice in ({"joints": "posterior"}, {"side": "opinion"}, {"whole_hand": True}):
         with pytest.raises(ModelError, match="need decoder.expansion: grid"):
             tiny_model(expansion="literal", **choice)
 
@@ -228,6 +228,21 @@ def test_the_2d_model_goes_through_two_or_all_layers():
         # With the mesh the same layers are interactive, whatever the 2D model did.
         assert len(model.decoder(*maps, instances, boxes).joints2d) == 1 + 3
         assert torch.equal(out.joints2d[1], model.decoder(*maps, instances, boxes).joints2d[1])
+
+
+def test_a_look_at_the_whole_hand_starts_as_nothing_and_learns_to_join_far_cells():
+    torch.manual_seed(0)
+    look = WholeHand(8).eval()
+    x = torch.rand(2, 8, 7, 7, requires_grad=True)
+    assert torch.equal(look(x), x)
+
+    optimiser = torch.optim.SGD(look.parameters(), lr=1e-4)
+    look(x).square().sum().backward()
+    optimiser.step()
+    x.grad = None
+    look(x)[0, :, 0, 0].sum().backward()
+    assert x.grad[0, :, -1, -1].abs().sum() > 0  # the opposite corner
+    assert x.grad[1].abs().sum() == 0  # another hand
 
 
 def test_unknown_choices_are_named():

@@ -21,7 +21,12 @@ from hand_perception.runtime.backend import ModelFolder
 from hand_perception.template import load_template
 
 # Choices of a HandOS that tells all that one can.
-OPINIONS = {"joints": "posterior", "side": "opinion", "side_tuning": "light"}
+OPINIONS = {
+    "joints": "posterior",
+    "side": "opinion",
+    "side_tuning": "light",
+    "whole_hand": True,
+}
 
 
 def sure_model(**decoder) -> HandOS:

@@ -57,6 +57,9 @@ class DecoderConfig:
     # "literal" is eq. 7 as printed.
     expansion: str = "grid"
     grid_size: int = 14
+    # Each cell of the grid is told of all others, so what is seen of a hand does not depend on how
+    # many pixels it has.
+    whole_hand: bool = False
     # Lift regressed 3D joints to vertices with L besides the queries.
     lift_coordinates: bool = True
     # Table 6. Joint queries start from each instance's query or from one learned for all.
@@ -85,9 +88,11 @@ class DecoderConfig:
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise ModelError(f"decoder.{name} is {value!r}: use one of {choices}")
-        if self.expansion != "grid" and (self.joints == "posterior" or self.side == "opinion"):
+        needing_grid = self.joints == "posterior", self.side == "opinion", self.whole_hand
+        if self.expansion != "grid" and any(needing_grid):
             raise ModelError(
-                "decoder.joints: posterior and decoder.side: opinion need decoder.expansion: grid"
+                "decoder.joints: posterior, decoder.side: opinion and decoder.whole_hand need "
+                "decoder.expansion: grid"
             )
 
 

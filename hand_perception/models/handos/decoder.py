@@ -167,6 +167,7 @@ class InteractiveDecoder(nn.Module):
                 c.grid_size,
                 sides=c.side == "opinion",
                 finer=c.joints == "posterior",
+                whole_hand=c.whole_hand,
             )
         else:
             self.expansion = LiteralExpansion(dim)

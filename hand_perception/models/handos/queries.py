@@ -14,7 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hand_perception.hands import NUM_KEYPOINTS
-from hand_perception.models.layers import ConvNorm, ResidualBlock, mlp, sample_map, sine_embedding
+from hand_perception.models.layers import (
+    ConvNorm,
+    ResidualBlock,
+    mlp,
+    sample_map,
+    sine_embedding,
+    zeroed,
+)
 from hand_perception.models.posterior import FineHeatmaps
 from hand_perception.template import KEYPOINT_OF_JOINT, Template
 
@@ -64,6 +71,27 @@ class LiteralExpansion(nn.Module):
         return JointQueries(queries, torch.cat([centre, size * self.size], -1))
 
 
+class WholeHand(nn.Module):
+    """[N, d, h, w], a grid over a hand of any size -> the same, each cell knowing of all others:
+    the maps' receptive fields are of so many pixels, not of a hand. Starts as the identity.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        wide = 2 * dim
+        self.far = nn.Sequential(
+            ConvNorm(dim, wide, 3, stride=2), ResidualBlock(wide, wide), ResidualBlock(wide, wide)
+        )
+        self.back = zeroed(nn.Conv2d(wide, dim, 1))
+        self.near = nn.Sequential(ResidualBlock(dim, dim), ResidualBlock(dim, dim))
+        for block in self.near:
+            nn.init.zeros_(block.body[-1][1].weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        far = F.interpolate(self.back(self.far(x)), size=x.shape[-2:], mode="nearest")
+        return self.near(x + far)
+
+
 class GridExpansion(nn.Module):
     """Expansion whose reference centres (eq. 7) are read from the image.
 
@@ -72,7 +100,8 @@ class GridExpansion(nn.Module):
     heatmap, its soft-argmax the reference centre, and the pooled features a first look.
 
     The same look tells a hand from what the detector took for one, ``presence``, and a right hand
-    from a left one. sides: whether it tells that; finer: whether finer heatmaps are made, too.
+    from a left one. sides: whether it tells that; finer: whether finer heatmaps are made, too;
+    whole_hand: whether each cell is told of all others.
     """
 
     def __init__(
@@ -82,6 +111,7 @@ class GridExpansion(nn.Module):
         grid_size: int,
         sides: bool = False,
         finer: bool = False,
+        whole_hand: bool = False,
     ) -> None:
         super().__init__()
         self.size_grid = grid_size
@@ -89,7 +119,11 @@ class GridExpansion(nn.Module):
         self.size = nn.Parameter(torch.full((NUM_KEYPOINTS, 2), 0.5))
         self.enter = ConvNorm(sum(map_widths), dim, 1)
         self.body = nn.Sequential(ResidualBlock(dim, dim), ResidualBlock(dim, dim))
-        self.coarse = nn.Sequential(ConvNorm(dim, dim, 3, stride=2), ResidualBlock(dim, dim))
+        self.coarse = nn.Sequential(
+            ConvNorm(dim, dim, 3, stride=2),
+            ResidualBlock(dim, dim),
+            *([WholeHand(dim)] if whole_hand else []),
+        )
         self.fuse = ConvNorm(2 * dim, dim, 1)
         half = (grid_size + 1) // 2
         self.summary = nn.Sequential(
