@@ -51,8 +51,8 @@ def mlp(inputs: int, hidden: int, outputs: int, last_scale: float = 1.0) -> nn.S
     return net
 
 
-def zeroed(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
-    """A head that starts by saying nothing."""
+def zeroed(layer: nn.Module) -> nn.Module:
+    """A head, or a branch's last norm, that starts by saying nothing."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

@@ -32,10 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--render", type=int, metavar="SIZE", help="render instead, on the fly")
     parser.add_argument("--backgrounds", type=Path, nargs="*", help="photographs for --render")
     parser.add_argument("--photographs", type=Path, help="folder with labels.jsonl")
-    add_without_hands(
-        parser,
-        "more pictures that show no hand, beside those of --photographs",
-    )
+    add_without_hands(parser, "more pictures that show no hand, beside those of --photographs")
     parser.add_argument("--impostors", type=Path, help="file of `hand-perception propose`")
     parser.add_argument(
         "--data",

@@ -73,7 +73,8 @@ class LiteralExpansion(nn.Module):
 
 class WholeHand(nn.Module):
     """[N, d, h, w], a grid over a hand of any size -> the same, each cell knowing of all others:
-    the maps' receptive fields are of so many pixels, not of a hand. Starts as the identity.
+    the maps' receptive fields are of so many pixels, not of a hand. Starts by giving back what
+    it gets from a ReLU.
     """
 
     def __init__(self, dim: int) -> None:
@@ -85,7 +86,7 @@ class WholeHand(nn.Module):
         self.back = zeroed(nn.Conv2d(wide, dim, 1))
         self.near = nn.Sequential(ResidualBlock(dim, dim), ResidualBlock(dim, dim))
         for block in self.near:
-            nn.init.zeros_(block.body[-1][1].weight)
+            zeroed(block.body[-1][1])
 
     def forward(self, x: Tensor) -> Tensor:
         far = F.interpolate(self.back(self.far(x)), size=x.shape[-2:], mode="nearest")
