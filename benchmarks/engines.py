@@ -53,8 +53,7 @@ def main() -> None:
     parser.add_argument("--synthetic", type=Path)
     add_without_hands(parser, "more pictures that show no hand, to count those that fool an engine")
     parser.add_argument("--models", nargs="+", default=["handos_s", "mobrecon"])
-    ours = sys.executable if importlib.util.find_spec("mediapipe") else None
-    parser.add_argument("--mediapipe", type=Path, metavar="PYTHON", default=ours)
+    add_mediapipe(parser)
     parser.add_argument("--clip", type=Path, default=MODELS.parent / "demo" / "clip.mp4")
     parser.add_argument("--limit", type=int, help="photographs at most")
     parser.add_argument("--output", type=Path)
@@ -73,6 +72,12 @@ def main() -> None:
     print(tables(rows))
     if args.output:
         args.output.write_text(json.dumps({"machine": processor(), "rows": rows}, indent=2) + "\n")
+
+
+def add_mediapipe(parser: argparse.ArgumentParser) -> None:
+    """The option ``--mediapipe``: this interpreter where it has it."""
+    ours = sys.executable if importlib.util.find_spec("mediapipe") else None
+    parser.add_argument("--mediapipe", type=Path, metavar="PYTHON", default=ours)
 
 
 def measure(name: str, args: argparse.Namespace, chosen: list, handless: list) -> dict:
@@ -130,18 +135,23 @@ def size_of(name: str) -> float:
 
 
 def measure_mediapipe(args: argparse.Namespace, chosen: list, handless: list) -> dict:
-    """Runs the other interpreter; pictures and frames go to it as files."""
-    with tempfile.TemporaryDirectory() as folder:
-        listing, frames = Path(folder) / "files.json", Path(folder) / "frames.npy"
-        files = [photograph.file for photograph in chosen + handless]
-        listing.write_text(json.dumps(files))
-        np.save(frames, np.stack(clip_frames(args.clip)))
-        out = Path(folder) / "predictions.jsonl"
-        command = [args.mediapipe, MEDIAPIPE, args.data.resolve(), listing, frames, out]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found = read_predictions(out, files)
-        times = json.loads(done.stdout.splitlines()[-1])
+    files = [photograph.file for photograph in chosen + handless]
+    found, times = ask_mediapipe(args.mediapipe, args.data, files, clip_frames(args.clip))
     return times | on_pictures(chosen, handless, found)
+
+
+def ask_mediapipe(
+    python: Path, root: Path, files: list[str], frames: list[np.ndarray]
+) -> tuple[Predictions, dict[str, float]]:
+    """What the other interpreter finds in pictures, and its times on frames; both go as files."""
+    with tempfile.TemporaryDirectory() as folder:
+        listing, film = Path(folder) / "files.json", Path(folder) / "frames.npy"
+        listing.write_text(json.dumps(files))
+        np.save(film, np.stack(frames))
+        out = Path(folder) / "predictions.jsonl"
+        command = [python, MEDIAPIPE, root.resolve(), listing, film, out]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return read_predictions(out, files), json.loads(done.stdout.splitlines()[-1])
 
 
 def tables(rows: dict[str, dict]) -> str:

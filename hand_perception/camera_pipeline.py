@@ -109,7 +109,7 @@ class CameraPipeline:
         """Takes those that may change while the node is active."""
         if _tracker_parameters(parameters) != _tracker_parameters(self._parameters):
             self._stream.tracker = _tracker(parameters)
-        if parameters.detect_every != self._parameters.detect_every:
+        if _looks(parameters) != _looks(self._parameters):
             self._stream.reconstruct = self._reconstruct(parameters)
         self._parameters = self.publisher.parameters = parameters
         self._stream.score_threshold = parameters.score_threshold
@@ -121,7 +121,7 @@ class CameraPipeline:
         """The network, or what follows this camera's hands with it."""
         if not getattr(self._reconstructor, "can_follow", False):
             return self._reconstructor
-        return FollowingReconstructor(self._reconstructor, parameters.detect_every)
+        return FollowingReconstructor(self._reconstructor, *_looks(parameters))
 
     def statistics(self) -> Statistics:
         return self._stream.statistics()
@@ -267,6 +267,11 @@ class CameraPipeline:
         }
         text = f"{statistics.rate:.1f} images per second"
         return Status(f"{NODE_NAME}: inference{suffix}", "OK", text, values)
+
+
+def _looks(parameters: NodeParameters) -> tuple[int, float]:
+    """How the detector looks for hands, as FollowingReconstructor takes it."""
+    return parameters.detect_every, parameters.detect_zoom
 
 
 def _tracker_parameters(parameters: NodeParameters) -> TrackerParameters | None:

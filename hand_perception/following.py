@@ -2,7 +2,8 @@
 
 The detector costs more than all else. While hands are certain, the next frame is read where they
 are about to be; the detector looks on every n-th frame, for hands that have come in, and at once
-when a hand is lost.
+when a hand is lost. Where images have more pixels than it sees, every other look is at a part of
+the image, one after the other: a frame costs the same, and hands across the room are found.
 """
 
 from __future__ import annotations
@@ -17,27 +18,35 @@ from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.reconstructor import HandReconstructor, View
 from hand_perception.smoothing import AlphaBetaFilter
 from hand_perception.template import Template
+from hand_perception.windows import Window, close_window, search_windows, shows
 
 # A hand moves on by at most this share of its box between two frames, or it was another hand.
 FASTEST = 0.5
 # Over how many frames a hand's path, and the size of its box, are remembered. A crop that shakes
 # makes joints shake; a size hardly changes from frame to frame.
 PATH_MEMORY, SIZE_MEMORY = 0.6, 3.0
+# A hand of so many pixels of the detector's canvas or more is found by it: in whole images, where
+# there is much else, and in windows, where most such hands are. Others are followed through a look.
+SEEN_AT_A_GLANCE, SEEN_CLOSELY = 40, 16
 
 
 class FollowingReconstructor:
     """A HandReconstructor for a stream of frames of one camera; called in the same way. After a
     jump in time another one is needed.
 
-    detect_every: how many frames to a look of the detector; 1 looks always. Networks that do not
-    read crops look always, too.
+    detect_every: how many frames to a look of the detector; 1 looks always. detect_zoom: how many
+    times closer every other look is, one window of the image after the other; 1 looks at whole
+    images only. Networks that do not read crops do that, and follow hands in a window about them.
     """
 
-    def __init__(self, reconstruct: HandReconstructor, detect_every: int) -> None:
+    def __init__(
+        self, reconstruct: HandReconstructor, detect_every: int = 1, detect_zoom: float = 1.0
+    ) -> None:
         self._reconstruct = reconstruct
-        self.detect_every = detect_every
-        self._age = 0
+        self.detect_every, self.detect_zoom = detect_every, detect_zoom
+        self._age = self._looks = 0
         self._size = (0, 0)
+        self._windows: list[Window] = []
         self._followed: list[_Followed] = []
 
     @property
@@ -67,40 +76,56 @@ class FollowingReconstructor:
             for k, (camera, view) in enumerate(zip(cameras, asked, strict=True))
             if not camera._take(view, results[k])
         ]
-        again = [replace(asked[k], boxes=None) for k in lost]
+        again = [cameras[k]._look(views[k]) for k in lost]
         for k, view, result in zip(lost, again, network.together(again), strict=True):
             cameras[k]._take(view, result)
             results[k] = result
         return results
 
     def _ask(self, view: View) -> View:
-        """With the boxes where hands are about to be, or without for the detector to look."""
-        if view.image.shape[:2] != self._size:
-            self._size, self._followed = view.image.shape[:2], []
-        if not self._may_follow():
+        """With the boxes where hands are about to be, or a look of the detector."""
+        height, width = view.image.shape[:2]
+        if (height, width) != self._size:
+            self._size, self._followed, self._looks = (height, width), [], 0
+            zoom, canvas = self.detect_zoom, self._reconstruct.canvas
+            may = self._reconstruct.can_follow
+            self._windows = search_windows(width, height, zoom, canvas) if may else []
+        if self._age >= self.detect_every or not self._followed:
+            return self._look(view)
+        boxes = self._next_boxes()
+        if self._reconstruct.can_follow:
+            return replace(view, boxes=boxes)
+        # In a window about them all, a network of whole images reads them better.
+        return replace(view, window=close_window(boxes, width, height))
+
+    def _look(self, view: View) -> View:
+        """The detector's next: at the whole image or, every other time, in a window. Followed
+        hands that it would not find there are read where they are about to be."""
+        if not self._windows:
             return view
-        return replace(view, boxes=np.array([followed.next_box() for followed in self._followed]))
+        height, width = self._size
+        turn, closely = divmod(self._looks, 2)
+        self._looks += 1
+        whole = (0, 0, width, height)
+        window = self._windows[turn % len(self._windows)] if closely else whole
+        boxes, canvas = self._next_boxes(), self._reconstruct.canvas
+        least = (SEEN_CLOSELY if closely else SEEN_AT_A_GLANCE) / canvas
+        unseen = boxes[~shows(window, boxes, least)]
+        return replace(view, window=window, boxes=unseen if len(unseen) else None)
 
     def _take(self, view: View, result: Reconstruction) -> bool:
         """Learns from what came of a view; false when a followed hand is lost: look again."""
-        if self.detect_every == 1:
-            return True  # whoever looks always follows nobody
         boxes = [joint_box(hand) for hand in result.hands]
-        if view.boxes is None:
-            self._age = 1
-            self._followed = [self._found(box) for box in boxes]
-            return True
-        if len(boxes) < len(self._followed):
+        followed = not view.looks or (view.window and not self._reconstruct.can_follow)
+        if followed and len(boxes) < len(self._followed):
             return False
-        self._age += 1
-        for followed, box in zip(self._followed, boxes, strict=True):
-            followed.update(box)
+        self._age = self._age + 1 if followed else 1
+        self._followed = [self._found(box) for box in boxes]
         return True
 
-    def _may_follow(self) -> bool:
-        return (
-            self._age < self.detect_every and bool(self._followed) and self._reconstruct.can_follow
-        )
+    def _next_boxes(self) -> np.ndarray:
+        """[H, 4], where the followed hands are about to be."""
+        return np.array([followed.next_box() for followed in self._followed]).reshape(-1, 4)
 
     def _found(self, box: np.ndarray) -> _Followed:
         """One of the followed, or somebody new."""

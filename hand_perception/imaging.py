@@ -17,6 +17,8 @@ from hand_perception.errors import ImageError
 
 MIN_IMAGE_SIDE = 16
 _PADDING_GREY = 114
+# A part of an image: x0, y0, x1, y1 in whole pixels, without the last column and row.
+Window = tuple[int, int, int, int]
 # A bilinear step may shrink to this, as in training (data.sample.warp).
 SMALLEST_STEP = 0.6
 
@@ -26,12 +28,14 @@ class Letterbox:
     """How an image lies in the network's canvas: resampled, in the top-left corner.
 
     width, height: the image's size in pixels. scale: (x, y) factors; they differ by the rounding
-    of the resampled size to whole pixels.
+    of the resampled size to whole pixels. corner: (x, y), the pixel of the image in the canvas's
+    corner, where only a window of it is there.
     """
 
     width: int
     height: int
     scale: tuple[float, float]
+    corner: tuple[int, int] = (0, 0)
 
     @classmethod
     def fit(cls, width: int, height: int, size: tuple[int, int]) -> Letterbox:
@@ -40,6 +44,12 @@ class Letterbox:
         inner = max(1, round(width * factor)), max(1, round(height * factor))
         return cls(width, height, (inner[0] / width, inner[1] / height))
 
+    @classmethod
+    def of_window(cls, width: int, height: int, window: Window, size: tuple[int, int]) -> Letterbox:
+        """The largest fit of a window of a width x height image."""
+        x0, y0, x1, y1 = window
+        return cls(width, height, cls.fit(x1 - x0, y1 - y0, size).scale, (x0, y0))
+
     @property
     def inner_size(self) -> tuple[int, int]:
         """Width and height of the resampled image, without the padding."""
@@ -47,11 +57,11 @@ class Letterbox:
 
     def points_to_network(self, points: np.ndarray) -> np.ndarray:
         """Points [..., 2] of the image in pixels of the canvas."""
-        return (np.asarray(points) + 0.5) * self.scale - 0.5
+        return (np.asarray(points) - self.corner + 0.5) * self.scale - 0.5
 
     def points_to_image(self, points: np.ndarray) -> np.ndarray:
         """Points [..., 2] of the canvas in pixels of the image."""
-        return (np.asarray(points) + 0.5) / self.scale - 0.5
+        return (np.asarray(points) + 0.5) / self.scale - 0.5 + self.corner
 
     def boxes_to_network(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes [..., 4] (x0, y0, x1, y1) of the image in pixels of the canvas."""

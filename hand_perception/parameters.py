@@ -88,6 +88,14 @@ class NodeParameters:
         limits=(1, 60),
         live=True,
     )
+    detect_zoom: float = _parameter(
+        3.0,
+        "How many times closer every other look for new hands is, at one part of the image after "
+        "the other, so that those far away are found; 1: at whole images only. Networks that read "
+        "crops.",
+        limits=(1.0, 8.0),
+        live=True,
+    )
     assumed_horizontal_fov: float = _parameter(
         60.0,
         "Degrees across the image's longer side, used until a CameraInfo arrives.",

@@ -237,6 +237,16 @@ def distinct(scores: np.ndarray, joints2d: np.ndarray, boxes: np.ndarray) -> lis
     return kept
 
 
+def without_repeats(hands: list[Hand]) -> list[Hand]:
+    """Of several looks at one image, best first: each hand as the look of the best score has it."""
+    if not hands:
+        return []
+    scores = np.array([hand.score for hand in hands])
+    joints2d = np.stack([hand.keypoints2d for hand in hands])
+    boxes = np.stack([hand.box for hand in hands])
+    return [hands[k] for k in distinct(scores, joints2d, boxes)]
+
+
 def side_of(vertices: np.ndarray, template: Template) -> tuple[Side, float]:
     """Left or right from the mesh's normals (HandOS 3.5), and how sure that is, 0..1.
 

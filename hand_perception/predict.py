@@ -70,6 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help=f"also hands that score only {LOWEST_SCORE} or more"
     )
+    parser.add_argument(
+        "--zoom",
+        type=float,
+        default=1.0,
+        help="also look so many times closer at one part of a picture after the other, for hands "
+        "far away (3, for example)",
+    )
     add_viewer_argument(parser)
 
 
@@ -103,7 +110,7 @@ def _predict(
             try:
                 image = read_image(path)
                 camera = cameras(file, image.shape[1], image.shape[0])
-                result = reconstructor(image, camera, score_threshold=threshold)
+                result = reconstructor.closely(image, camera, threshold, args.zoom)
                 show(file, path, image, camera, result.hands)
                 if args.overlay:
                     faces = reconstructor.topology.faces

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,19 @@ import numpy as np
 from hand_perception.errors import CameraError, ModelError
 from hand_perception.geometry import box_iou
 from hand_perception.hands import Camera, Hand, Reconstruction
-from hand_perception.imaging import Letterbox, check_image
+from hand_perception.imaging import Letterbox, Window, check_image
 from hand_perception.pose_fitting import posed
 from hand_perception.postprocess import (
     CANDIDATE_SCORE,
     ScoreCalibration,
     build_hands,
     choose_hands,
+    corners,
     distinct,
     evidence,
     image_boxes,
     in_image,
+    without_repeats,
 )
 from hand_perception.runtime.backend import (
     Backend,
@@ -35,21 +37,43 @@ from hand_perception.runtime.backend import (
     detect_all,
 )
 from hand_perception.runtime.select import AUTO_MODEL, model_called, open_backend
-from hand_perception.second_look import WORTH, badly_framed, joined, kept, reframed
+from hand_perception.second_look import (
+    WORTH,
+    badly_framed,
+    joined,
+    kept,
+    reframed,
+    seen_closely,
+)
 from hand_perception.template import Template, load_template
+from hand_perception.windows import close_window, search_windows
 
 
 @dataclass(frozen=True)
 class View:
     """What one camera sees, and what is asked of it. image: uint8 [H, W, 3] RGB. camera: of that
     image; None assumes one (not metric). boxes: [H, 4] (x0, y0, x1, y1, pixels of the image), where
-    hands are known to be, at least one: then the detector does not look, and scores are the
-    decoder's opinion alone."""
+    hands are known to be: their scores are the decoder's opinion alone. window: the part of the
+    image in which the detector looks. Without one it looks at all of it or, if there are boxes, not
+    at all."""
 
     image: np.ndarray
     camera: Camera | None = None
     score_threshold: float = 0.5
     boxes: np.ndarray | None = None
+    window: Window | None = None
+
+    @property
+    def looks(self) -> bool:
+        """Whether the detector does."""
+        return self.boxes is None or self.window is not None
+
+    def seen(self) -> np.ndarray:
+        """What the detector sees."""
+        if self.window is None:
+            return self.image
+        x0, y0, x1, y1 = self.window
+        return np.ascontiguousarray(self.image[y0:y1, x0:x1])
 
 
 @dataclass
@@ -91,6 +115,11 @@ class HandReconstructor:
         return self._backend.identity
 
     @property
+    def canvas(self) -> int:
+        """Side of the square that the detector sees, in pixels."""
+        return self._folder.image_size
+
+    @property
     def images_at_once(self) -> int:
         """How many views `together` reads in one go."""
         return self._backend.images_at_once
@@ -110,6 +139,26 @@ class HandReconstructor:
         """
         return self.together([View(image, camera, score_threshold)])[0]
 
+    def closely(
+        self,
+        image: np.ndarray,
+        camera: Camera | None = None,
+        score_threshold: float = 0.5,
+        zoom: float = 3.0,
+    ) -> Reconstruction:
+        """As a call, with looks that are ``zoom`` times closer at windows of the image besides:
+        for pictures with hands far away. Each look costs what a call does."""
+        height, width = image.shape[:2]
+        view = View(image, camera, score_threshold)
+        windows = search_windows(width, height, zoom, self.canvas)
+        results = self.together([view, *(replace(view, window=window) for window in windows)])
+        hands = [hand for result in results for hand in result.hands]
+        stages: dict[str, float] = {}
+        for result in results[:: self.images_at_once]:
+            for name, ms in result.stage_ms.items():
+                stages[name] = stages.get(name, 0.0) + ms
+        return Reconstruction(without_repeats(hands), stages)
+
     def together(self, views: Sequence[View]) -> list[Reconstruction]:
         """One for each view, read in one go where the backend can. What it took is told of all of
         them at once.
@@ -125,23 +174,18 @@ class HandReconstructor:
         begun = time.perf_counter()
         prepared = [self._prepared(view) for view in views]
         cameras = [_camera_of(view.image, view.camera) for view in views]
-        fits = [self._fit(view.image) for view in views]
+        fits = [self._fit(view.image, view.window) for view in views]
         ready = time.perf_counter()
         looked = iter(detect_all(self._backend, [p for p in prepared if p is not None]))
-        jobs: list[Job] = []
-        for view, fit in zip(views, fits, strict=True):
-            if view.boxes is not None:
-                detected = self._backend.given(view.image, fit, view.boxes)
-                jobs.append((detected, np.arange(len(view.boxes))))
-            else:
-                lowest = self._calibration.lowest_detector_score(view.score_threshold)
-                detected = next(looked)
-                jobs.append((detected, choose_hands(detected, lowest, self._folder.nms_iou)))
+        jobs = [
+            self._job(view, fit, next(looked) if view.looks else None)
+            for view, fit in zip(views, fits, strict=True)
+        ]
         found = time.perf_counter()
         decoded = decode_all(self._backend, jobs)
         if self.can_follow:
             # Where a hand is followed, the next frame is the second look.
-            least = [WORTH * v.score_threshold if v.boxes is None else None for v in views]
+            least = [WORTH * v.score_threshold if v.looks else None for v in views]
             decoded = self._looked_again(jobs, decoded, fits, least)
         read = time.perf_counter()
         hands = [
@@ -150,6 +194,8 @@ class HandReconstructor:
                 jobs, decoded, fits, cameras, views, strict=True
             )
         ]
+        if not self.can_follow:
+            hands = [self._seen_closely(*own) for own in zip(views, hands, strict=True)]
         done = time.perf_counter()
         stages = {
             "preprocess": ready - begun,
@@ -157,19 +203,37 @@ class HandReconstructor:
             "decoder": read - found if any(len(chosen) for _, chosen in jobs) else 0.0,
             "postprocess": done - read,
         }
-        if all(view.boxes is not None for view in views):
+        if not any(view.looks for view in views):
             del stages["detector"]
         stage_ms = {name: 1e3 * seconds for name, seconds in stages.items()}
         return [Reconstruction(own, dict(stage_ms)) for own in hands]
 
     def _prepared(self, view: View) -> Any:
         """What the detector reads; None where it is not to look."""
-        if view.boxes is None:
-            return self._backend.prepare(view.image)
-        if not self.can_follow:
+        if view.boxes is not None and not self.can_follow:
             raise ModelError(f"{self._folder.name} reads no crops: give it no boxes")
+        if view.looks:
+            return self._backend.prepare(view.seen())
         check_image(view.image)
         return None
+
+    def _job(self, view: View, fit: Letterbox, found: Detected | None) -> Job:
+        """What is to be decoded: what the detector found, if it looked, and where hands are known
+        to be."""
+        if found is None:
+            return self._backend.given(view.image, fit, view.boxes), np.arange(len(view.boxes))
+        lowest = self._calibration.lowest_detector_score(view.score_threshold)
+        chosen = choose_hands(found, lowest, self._folder.nms_iou)
+        if not self.can_follow or (view.boxes is None and view.window is None):
+            return found, chosen
+        # Crops are cut from all of the image, not from the window alone.
+        boxes = np.zeros((0, 4)) if view.boxes is None else view.boxes
+        known = self._backend.given(view.image, fit, boxes)
+        repeats = box_iou(corners(found.boxes[chosen]), corners(known.boxes)) > self._folder.nms_iou
+        new = chosen[~repeats.any(1)]
+        boxes = np.concatenate([known.boxes, found.boxes[new]])
+        scores = np.concatenate([known.scores, found.scores[new]])
+        return replace(known, boxes=boxes, scores=scores), np.arange(len(boxes))
 
     def _looked_again(
         self,
@@ -225,6 +289,18 @@ class HandReconstructor:
         )
         return posed(hands, camera, self.topology) if self.fit_pose else hands
 
+    def _seen_closely(self, view: View, hands: list[Hand]) -> list[Hand]:
+        """Hands as they are in windows about them, where a network of whole images reads them
+        better; their scores stay. Whoever gives a window has looked closely."""
+        # A camera's bytes, as TensorRT's backend takes them, are not cut.
+        if view.window is not None or not hands or not isinstance(view.image, np.ndarray):
+            return hands
+        height, width = view.image.shape[:2]
+        windows = [close_window(hand.box[None], width, height) for hand in hands]
+        views = [replace(view, window=window) for window in windows if window]
+        close = [self._read([own])[0].hands for own in views]
+        return seen_closely(hands, [hand for own in close for hand in own])
+
     def in_boxes(
         self, image: np.ndarray, boxes: np.ndarray, camera: Camera | None = None
     ) -> list[Hand]:
@@ -270,9 +346,11 @@ class HandReconstructor:
         chosen = choose_hands(detected, CANDIDATE_SCORE, self._folder.nms_iou)
         return detected, chosen, self._fit(image)
 
-    def _fit(self, image: np.ndarray) -> Letterbox:
+    def _fit(self, image: np.ndarray, window: Window | None = None) -> Letterbox:
         """The way between the network's input and the image's pixels."""
-        return Letterbox.fit(image.shape[1], image.shape[0], (self._folder.image_size,) * 2)
+        height, width = image.shape[:2]
+        window = window or (0, 0, width, height)
+        return Letterbox.of_window(width, height, window, (self._folder.image_size,) * 2)
 
 
 def _camera_of(image: np.ndarray, camera: Camera | None) -> Camera:

@@ -1,7 +1,8 @@
 """A second look at hands that are not where the detector framed them.
 
 A network that reads crops reads those best whose hand lies in them as hands do in training. Where
-the joints' own bounds and the detector's box differ, the first look has told of a better crop.
+the joints' own bounds and the detector's box differ, the first look has told of a better crop. One
+that reads whole images reads those best that are large in them: it has its second look in a window.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 
+from hand_perception.geometry import box_iou
+from hand_perception.hands import Hand
 from hand_perception.imaging import Letterbox
 from hand_perception.postprocess import InImage, logit
 from hand_perception.runtime.backend import Decoded, Job
@@ -18,6 +21,8 @@ from hand_perception.runtime.backend import Decoded, Job
 FRAMED = 0.8
 # A candidate with less than this share of the score that is asked for stays without.
 WORTH = 0.5
+# A hand of a closer look is the one whose box overlaps it so far.
+SAME_BOX = 0.5
 
 
 def kept(decoded: Decoded) -> Decoded:
@@ -63,6 +68,24 @@ def joined(first: Decoded, rows: np.ndarray, second: Decoded) -> Decoded:
         odds = (logit(both[name][rows]) + logit(getattr(second, name))) / 2
         both[name][rows] = 1 / (1 + np.exp(-odds))
     return replace(first, **both)
+
+
+def seen_closely(hands: list[Hand], close: list[Hand]) -> list[Hand]:
+    """Each of the hands as a closer look has it, if one does, with the score of the first: it is
+    the one that scores are calibrated with."""
+    if not (hands and close):
+        return hands
+    overlaps = box_iou(np.array([h.box for h in hands]), np.array([h.box for h in close]))
+    seen = []
+    for hand, own in zip(hands, overlaps, strict=True):
+        best = int(np.argmax(own))
+        if own[best] < SAME_BOX:
+            seen.append(hand)
+            continue
+        overlaps[:, best] = 0  # one hand is not two
+        sure = close[best].confidences * (hand.score / close[best].score)
+        seen.append(replace(close[best], score=hand.score, confidences=sure))
+    return seen
 
 
 def _share(first: np.ndarray, second: np.ndarray) -> np.ndarray:

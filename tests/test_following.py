@@ -57,11 +57,73 @@ def test_another_size_starts_anew(engine, frames):
     assert looked(following(half)) and not looked(following(half))
 
 
-def test_networks_that_read_features_always_look(frames):
+def test_networks_that_read_features_follow_in_a_window_about_the_hands(frames):
     handos = HandReconstructor.from_pretrained("handos_s", threads=1, backend="onnxruntime")
-    following = FollowingReconstructor(handos, detect_every=60)
-    assert all(looked(following(frame)) for frame in frames[:3])
+    following = FollowingReconstructor(handos, detect_every=3, detect_zoom=3.0)
+    wider = [np.pad(f, ((240, 240), (320, 320), (0, 0)), constant_values=90) for f in frames[:4]]
+    views = []
+    for frame in wider:
+        view = following._ask(View(frame))
+        result = handos.together([view])[0]
+        assert following._take(view, result) and looked(result)
+        views.append(view)
+    assert [view.window is None for view in views] == [True, False, False, True]
+    # The same hand, seen closer.
+    x0, y0, x1, y1 = views[1].window
+    assert max(x1 - x0, y1 - y0) < max(wider[0].shape)
+    whole = np.array([joint_box(h) for h in handos(wider[3]).hands])
+    assert (box_iou(np.array([joint_box(h) for h in result.hands]), whole).max(1) > 0.6).all()
+    # A scene without it: the whole image is looked at again.
+    assert following._ask(View(wider[0])).window
+    assert not following(np.full_like(wider[0], 90)).hands
+    assert following._ask(View(wider[0])).window is None
     assert following.topology is handos.topology and following.identity == handos.identity
+
+
+def across_the_room(frames) -> list[np.ndarray]:
+    """The clip as a part of a larger image, its hands too small for a look at all of it."""
+    large = []
+    for frame in frames:
+        image = np.full((1080, 1920, 3), 90, np.uint8)
+        small = cv2.resize(frame, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+        image[700 : 700 + small.shape[0], 1300 : 1300 + small.shape[1]] = small
+        large.append(image)
+    return large
+
+
+def test_hands_across_the_room_are_found_and_then_kept(engine, frames):
+    film = across_the_room(frames[:1] * 16 + frames)
+    assert not engine(film[0]).hands
+    following = FollowingReconstructor(engine, detect_zoom=4.0)
+    results = [following(image) for image in film]
+    assert all(looked(result) for result in results)
+    found = [len(result.hands) for result in results]
+    first = next(k for k, count in enumerate(found) if count)
+    # Every other look is at a window, and one of them shows the clip.
+    assert first < 2 * len(following._windows) and min(found[first:]) >= 1
+    # What is read there is what an image of the clip alone shows.
+    shift = np.array([1300, 700]) + (0.25 - 1) / 2
+    expected = engine(frames[-1]).hands[0].keypoints2d * 0.25 + shift
+    off = min(np.linalg.norm(h.keypoints2d - expected, axis=1).mean() for h in results[-1].hands)
+    assert off < 0.1 * np.ptp(expected, axis=0).max()
+
+
+def test_one_picture_is_looked_at_as_closely_as_asked(engine, frames):
+    (image,) = across_the_room(frames[:1])
+    close = engine.closely(image, zoom=4.0)
+    assert len(close.hands) == len(engine(frames[0]).hands)
+    assert close.stage_ms["detector"] > engine(image).stage_ms["detector"]
+    assert engine.closely(image, zoom=1.0).hands == []
+    small = engine.closely(frames[0], zoom=1.0)
+    assert [h.score for h in small.hands] == [h.score for h in engine(frames[0]).hands]
+
+
+def test_known_hands_and_a_window_are_read_together(engine, frames):
+    """What the window shows is found beside what is known; nothing comes twice."""
+    known = np.array([joint_box(hand) for hand in engine(frames[0]).hands])
+    height, width = frames[0].shape[:2]
+    view = View(frames[0], None, 0.5, known, (0, 0, width, height))
+    assert view.looks and len(engine.together([view])[0].hands) == len(known)
 
 
 def test_cameras_that_are_read_together_are_each_followed_as_if_alone(engine, frames):

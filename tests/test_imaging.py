@@ -35,6 +35,20 @@ def test_letterbox_maps_back_exactly(width, height, size):
     )
 
 
+def test_a_window_lies_in_the_canvas_as_an_image_of_its_own():
+    window = (40, 10, 120, 100)
+    own = imaging.Letterbox.fit(80, 90, (256, 256))
+    fit = imaging.Letterbox.of_window(160, 120, window, (256, 256))
+    points = np.array([[40.0, 10], [119, 99], [-3, 200]])
+    np.testing.assert_allclose(
+        fit.points_to_network(points), own.points_to_network(points - (40, 10)), atol=1e-9
+    )
+    np.testing.assert_allclose(
+        fit.points_to_image(fit.points_to_network(points)), points, atol=1e-9
+    )
+    assert (fit.width, fit.height) == (160, 120)
+
+
 @given(sides, sides)
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_letterbox_fills_one_side_and_keeps_the_aspect(width, height):

@@ -24,9 +24,11 @@ class Stub:
 
     def __init__(self):
         self.cameras: list[Camera] = []
+        self.zooms: list[float] = []
 
-    def __call__(self, image, camera, *, score_threshold):
+    def closely(self, image, camera, score_threshold, zoom):
         self.cameras.append(camera)
+        self.zooms.append(zoom)
         scores = (0.934, 0.2)
         hands = [h for h, score in zip(HANDS, scores, strict=True) if score >= score_threshold]
         return Reconstruction(hands, {"detector": 1.234, "decoder": 5.0})
@@ -73,6 +75,13 @@ def test_one_line_a_picture_with_the_documented_fields(pictures, tmp_path, capsy
         hand["wrist"]["quaternion_xyzw"], quaternion_xyzw(truth.wrist.rotation), atol=5e-7
     )
     assert "intrinsics" not in capsys.readouterr().err
+
+
+def test_pictures_are_looked_at_as_closely_as_asked(pictures, tmp_path):
+    out, stub = tmp_path / "hands.jsonl", Stub()
+    run(stub, pictures / "a.png", "--output", out)
+    run(stub, pictures / "a.png", "--output", out, "--zoom", 2.5)
+    assert stub.zooms == [1.0, 2.5]
 
 
 def test_all_writes_weak_hands_too(pictures, tmp_path):
@@ -138,7 +147,7 @@ def test_output_is_replaced_only_when_complete(pictures, tmp_path):
     out.write_text("old\n")
 
     class Interrupted(Stub):
-        def __call__(self, image, camera, *, score_threshold):
+        def closely(self, image, camera, score_threshold, zoom):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from open_hand import make_hand
 from shipped_clip import shipped_clip
 
 from hand_perception import reconstructor
+from hand_perception.hands import Side
 from hand_perception.imaging import Letterbox
 from hand_perception.postprocess import InImage, image_boxes
 from hand_perception.reconstructor import HandReconstructor, View
 from hand_perception.runtime.backend import Decoded, Detected
-from hand_perception.second_look import badly_framed, joined, kept, reframed
+from hand_perception.second_look import badly_framed, joined, kept, reframed, seen_closely
 
 CANVAS = 64
 
@@ -78,6 +80,40 @@ def test_a_second_look_is_at_the_bounds():
     assert rows.tolist() == [1]
     np.testing.assert_allclose(image_boxes(moved, rows, fit, CANVAS), bounds)
     assert (detected.boxes == 0.5).all() and (moved.boxes[[0, 2, 3]] == 0.5).all()
+
+
+def test_a_closer_look_tells_where_a_hand_is_and_the_first_how_sure_it_is():
+    first = make_hand(), make_hand(Side.LEFT, at=(0.1, 0.0, 0.7))
+    first = [replace(hand, score=0.6) for hand in first]
+    near = replace(
+        first[1], score=0.9, confidences=np.full(21, 0.45), keypoints2d=first[1].keypoints2d + 1
+    )
+    elsewhere = replace(first[0], box=first[0].box + 500)
+    right, left = seen_closely(first, [near, elsewhere])
+    assert right is first[0]
+    np.testing.assert_array_equal(left.keypoints2d, near.keypoints2d)
+    assert left.score == 0.6
+    np.testing.assert_allclose(left.confidences, 0.3)
+    assert seen_closely(first, []) == first and seen_closely([], [near]) == []
+    # One hand in the closer look is not two of the first.
+    twice = seen_closely([first[1], first[1]], [near])
+    assert [hand is first[1] for hand in twice] == [False, True]
+
+
+def test_networks_of_whole_images_read_hands_better_in_windows(clip):
+    handos = HandReconstructor.from_pretrained("handos_s", threads=1, backend="onnxruntime")
+    close = errors(handos, clip)
+    size = clip[0][0].shape[1::-1]
+    whole = []
+    for frame, hands in zip(clip[0], clip[2], strict=True):
+        # Whoever gives a window has looked closely.
+        told = handos.together([View(frame, clip[1], window=(0, 0, *size))])[0].hands
+        for joints in hands:
+            if np.isfinite(joints).all() and told:
+                off = [np.linalg.norm(h.keypoints2d - joints, axis=1).mean() for h in told]
+                whole.append(min(off) / np.ptp(joints, axis=0).max())
+    assert len(close) == len(whole)
+    assert np.median(close) < np.median(whole)
 
 
 @pytest.fixture(scope="module")

@@ -61,8 +61,9 @@ class Detector:
         if any(grown):
             self._forget(len(self._runs))
         if layouts not in self._runs:
-            # As many as cameras of two sizes make; one that sends another size has changed.
-            self._forget(len(self._runs) + 1 - self.images_at_once**2)
+            # As many as cameras of two sizes make, with windows of some sizes; one that sends
+            # another size has changed.
+            self._forget(len(self._runs) + 1 - 8 * self.images_at_once**2)
             self._runs[layouts] = Replayed(self._device, self._work(images))
         self._runs[layouts]()
         self._device.synchronize()

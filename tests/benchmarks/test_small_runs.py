@@ -77,3 +77,31 @@ def test_engines_are_measured_on_pictures_with_hands_and_without(tmp_path, monke
     numbers = row["photographs"]["all"]
     assert (numbers["recall"], numbers["false on negatives"]) == (1.0, 0)
     assert row["looking_ms"] > 0 and "without hands" in capsys.readouterr().out
+
+
+def test_hands_across_a_room_are_looked_for_with_and_without_closer_looks(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = load_script("benchmarks/far_hands.py")
+    engines = load_script("benchmarks/engines.py")
+    monkeypatch.setattr(engines, "CLIP_FRAMES", 7)
+    frames = engines.clip_frames(engines.MODELS.parent / "demo" / "clip.mp4")
+    hands = HandReconstructor.from_pretrained("mobrecon_int8")(frames[-1]).hands
+    labels = [hand_label(hand.keypoints2d, hand.box, handedness=hand.side.value) for hand in hands]
+    cv2.imwrite(str(tmp_path / "hands.png"), frames[-1][..., ::-1])
+    write_labels(tmp_path, [picture_label("hands.png", labels, split="val")])
+    folder, output = tmp_path / "room", tmp_path / "rows.json"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "grey.png"), np.full((90, 120, 3), 90, np.uint8))
+    words = ["--data", tmp_path, "--without-hands", folder, "--sizes", 30, 5000]
+    monkeypatch.setattr("sys.argv", ["", *map(str, words), "--output", str(output)])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    script.main()
+    rows = json.loads(output.read_text())["rows"]
+    once, closely = (rows[f"mobrecon_int8, zoom {zoom}"] for zoom in (1, 3))
+    # Where a photograph of the wanted size has no place there is nothing to find.
+    assert once["recall"]["30 px"] < closely["recall"]["30 px"] == 1.0
+    assert np.isnan(once["recall"]["5000 px"])
+    assert closely["no photograph"] == {"pictures": 1, "show one": 0}
+    assert "no photograph" in capsys.readouterr().out

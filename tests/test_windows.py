@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hand_perception.windows import (
+    CLOSE,
+    OVERLAP,
+    ROOM,
+    SHARES,
+    close_window,
+    search_windows,
+    shows,
+)
+
+sides = st.integers(300, 2600)
+
+
+@given(sides, sides, st.floats(1.05, 8), st.data())
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_a_small_hand_anywhere_lies_in_a_window_as_a_whole(width, height, zoom, data):
+    canvas = 256
+    windows = search_windows(width, height, zoom, canvas)
+    longer = max(width, height)
+    side = max(longer / zoom, canvas)
+    assert bool(windows) == (np.ceil(side) < longer)
+    if not windows:
+        return
+    for x0, y0, x1, y1 in windows:
+        assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
+        assert max(x1 - x0, y1 - y0) == np.ceil(side)
+    # Two pixels for starts that are rounded.
+    hand = OVERLAP * side - 2
+    if hand < min(width, height) - 1:
+        x = data.draw(st.floats(0, width - 1 - hand))
+        y = data.draw(st.floats(0, height - 1 - hand))
+        box = np.array([[x, y, x + hand, y + hand]])
+        assert any(shows(window, box, 0.0)[0] for window in windows)
+
+
+def test_of_a_camera_that_shows_no_more_than_the_detector_sees_there_are_none():
+    assert search_windows(320, 240, 1.0, 256) == []
+    assert search_windows(256, 192, 3.0, 256) == []
+    # No closer than pixel for pixel.
+    assert {(x1 - x0, y1 - y0) for x0, y0, x1, y1 in search_windows(320, 240, 3.0, 256)} == {
+        (256, 240)
+    }
+
+
+def test_what_is_cut_or_small_is_not_shown():
+    window = (100, 50, 300, 250)
+    boxes = np.array([[120.0, 60, 160, 90], [90, 60, 130, 90], [120, 60, 139, 75]])
+    assert shows(window, boxes, 0.1).tolist() == [True, False, False]
+    assert shows(window, boxes[:0], 0.1).shape == (0,)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (480, 640)])
+def test_windows_about_hands_hold_them_and_have_few_sizes(width, height):
+    rng = np.random.default_rng(0)
+    lengths = set()
+    for side in np.geomspace(8, 0.26 * max(width, height), 40):
+        low = rng.uniform(0, 1, 2) * (np.array([width, height]) - 1 - side)
+        box = np.concatenate([low, low + side])
+        window = close_window(box[None], width, height)
+        x0, y0, x1, y1 = window
+        assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
+        assert shows(window, box[None], 0.0)[0]
+        longer = max(x1 - x0, y1 - y0)
+        assert longer >= min(CLOSE * side, max(width, height))
+        lengths.add(longer)
+    assert len(lengths) <= len(SHARES)
+
+
+def test_a_hand_that_fills_the_image_has_no_closer_window():
+    assert close_window(np.array([[10.0, 10, 500, 400]]), 640, 480) is None
+
+
+def test_several_hands_lie_in_one_window_with_room_to_move():
+    boxes = np.array([[300.0, 300, 350, 360], [500, 320, 540, 380]])
+    window = close_window(boxes, 1280, 720)
+    assert shows(window, boxes, 0.0).all()
+    assert ROOM * 240 <= window[2] - window[0] < CLOSE * 240
