@@ -92,8 +92,7 @@ def measure(name: str, args: argparse.Namespace, chosen: list, handless: list) -
         row["synthetic"] = synthetic.evaluate(samples, list(range(0, len(samples), step)), engine)
     frames = clip_frames(args.clip)
     row["looking_ms"] = milliseconds(engine, frames)
-    if engine.can_follow:
-        row["following_ms"] = milliseconds(FollowingReconstructor(engine, FOLLOW_FRAMES), frames)
+    row["following_ms"] = milliseconds(FollowingReconstructor(engine, FOLLOW_FRAMES), frames)
     return row
 
 

@@ -38,6 +38,7 @@ from hand_perception.runtime.backend import (
 )
 from hand_perception.runtime.select import AUTO_MODEL, model_called, open_backend
 from hand_perception.second_look import (
+    LEAST_CLOSELY,
     WORTH,
     badly_framed,
     joined,
@@ -189,19 +190,23 @@ class HandReconstructor:
             decoded = self._looked_again(jobs, decoded, fits, least)
         read = time.perf_counter()
         hands = [
-            self._built(job, outputs, fit, camera, view.score_threshold)
+            self._built(job, outputs, fit, camera, self._least(view))
             for job, outputs, fit, camera, view in zip(
                 jobs, decoded, fits, cameras, views, strict=True
             )
         ]
-        if not self.can_follow:
-            hands = [self._seen_closely(*own) for own in zip(views, hands, strict=True)]
+        built = time.perf_counter()
+        hands = [
+            self._seen_closely(view, own) if self._has_second_look(view) else own
+            for view, own in zip(views, hands, strict=True)
+        ]
         done = time.perf_counter()
+        decoding = read - found + done - built
         stages = {
             "preprocess": ready - begun,
             "detector": found - ready,
-            "decoder": read - found if any(len(chosen) for _, chosen in jobs) else 0.0,
-            "postprocess": done - read,
+            "decoder": decoding if any(len(chosen) for _, chosen in jobs) else 0.0,
+            "postprocess": built - read,
         }
         if not any(view.looks for view in views):
             del stages["detector"]
@@ -289,17 +294,25 @@ class HandReconstructor:
         )
         return posed(hands, camera, self.topology) if self.fit_pose else hands
 
+    def _has_second_look(self, view: View) -> bool:
+        """Whether hands are read again in windows about them: by networks of whole images. Whoever
+        gives a window has looked closely; a camera's bytes, as TensorRT's backend takes them, are
+        not cut."""
+        return not self.can_follow and view.window is None and isinstance(view.image, np.ndarray)
+
+    def _least(self, view: View) -> float:
+        """The score with which a first look is worth a second, or that is asked for."""
+        return view.score_threshold * (WORTH if self._has_second_look(view) else 1.0)
+
     def _seen_closely(self, view: View, hands: list[Hand]) -> list[Hand]:
-        """Hands as they are in windows about them, where a network of whole images reads them
-        better; their scores stay. Whoever gives a window has looked closely."""
-        # A camera's bytes, as TensorRT's backend takes them, are not cut.
-        if view.window is not None or not hands or not isinstance(view.image, np.ndarray):
-            return hands
         height, width = view.image.shape[:2]
-        windows = [close_window(hand.box[None], width, height) for hand in hands]
-        views = [replace(view, window=window) for window in windows if window]
-        close = [self._read([own])[0].hands for own in views]
-        return seen_closely(hands, [hand for own in close for hand in own])
+        close: list[list[Hand] | None] = []
+        for hand in hands:
+            window = close_window(hand.box[None], width, height)
+            own = replace(view, window=window, score_threshold=LEAST_CLOSELY)
+            close.append(self._read([own])[0].hands if window else None)
+        seen = without_repeats(seen_closely(hands, close))
+        return [hand for hand in seen if hand.score >= view.score_threshold]
 
     def in_boxes(
         self, image: np.ndarray, boxes: np.ndarray, camera: Camera | None = None

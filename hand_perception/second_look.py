@@ -21,8 +21,8 @@ from hand_perception.runtime.backend import Decoded, Job
 FRAMED = 0.8
 # A candidate with less than this share of the score that is asked for stays without.
 WORTH = 0.5
-# A hand of a closer look is the one whose box overlaps it so far.
-SAME_BOX = 0.5
+# A hand of a closer look is the one whose box overlaps it so far, if it has that score there.
+SAME_BOX, LEAST_CLOSELY = 0.5, 0.02
 
 
 def kept(decoded: Decoded) -> Decoded:
@@ -70,22 +70,24 @@ def joined(first: Decoded, rows: np.ndarray, second: Decoded) -> Decoded:
     return replace(first, **both)
 
 
-def seen_closely(hands: list[Hand], close: list[Hand]) -> list[Hand]:
-    """Each of the hands as a closer look has it, if one does, with the score of the first: it is
-    the one that scores are calibrated with."""
-    if not (hands and close):
-        return hands
-    overlaps = box_iou(np.array([h.box for h in hands]), np.array([h.box for h in close]))
-    seen = []
-    for hand, own in zip(hands, overlaps, strict=True):
-        best = int(np.argmax(own))
-        if own[best] < SAME_BOX:
-            seen.append(hand)
-            continue
-        overlaps[:, best] = 0  # one hand is not two
-        sure = close[best].confidences * (hand.score / close[best].score)
-        seen.append(replace(close[best], score=hand.score, confidences=sure))
-    return seen
+def seen_closely(hands: list[Hand], close: list[list[Hand] | None]) -> list[Hand]:
+    """Each of the hands as it is in the window about it, if it is found there. close: what each
+    window shows, None where there is none. Scores are the mean of both looks' log odds: a hand is
+    hardly one that a closer look does not find."""
+    return [
+        hand if found is None else _closer(hand, found)
+        for hand, found in zip(hands, close, strict=True)
+    ]
+
+
+def _closer(hand: Hand, found: list[Hand]) -> Hand:
+    overlaps = [float(box_iou(hand.box[None], own.box[None])[0, 0]) for own in found]
+    best = int(np.argmax(overlaps)) if found else -1
+    same = bool(found) and overlaps[best] >= SAME_BOX
+    seen = found[best] if same else hand
+    odds = (logit(hand.score) + logit(seen.score if same else 0.0)) / 2
+    score = float(1 / (1 + np.exp(-odds)))
+    return replace(seen, score=score, confidences=seen.confidences * (score / seen.score))
 
 
 def _share(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -82,22 +82,23 @@ def test_a_second_look_is_at_the_bounds():
     assert (detected.boxes == 0.5).all() and (moved.boxes[[0, 2, 3]] == 0.5).all()
 
 
-def test_a_closer_look_tells_where_a_hand_is_and_the_first_how_sure_it_is():
-    first = make_hand(), make_hand(Side.LEFT, at=(0.1, 0.0, 0.7))
-    first = [replace(hand, score=0.6) for hand in first]
-    near = replace(
-        first[1], score=0.9, confidences=np.full(21, 0.45), keypoints2d=first[1].keypoints2d + 1
+def test_a_closer_look_tells_where_a_hand_is_and_both_how_sure_that_is():
+    right = replace(make_hand(), score=0.6)
+    left = replace(make_hand(Side.LEFT, at=(0.1, 0.0, 0.7)), score=0.6)
+    near = replace(left, score=0.9, confidences=np.full(21, 0.45), keypoints2d=left.keypoints2d + 1)
+    elsewhere = replace(left, box=left.box + 500, score=0.99)
+    # One without a window, one seen in its own, one that is not there in it, nor anything else.
+    alone, seen, gone, none = seen_closely(
+        [right, left, left, left], [None, [elsewhere, near], [elsewhere], []]
     )
-    elsewhere = replace(first[0], box=first[0].box + 500)
-    right, left = seen_closely(first, [near, elsewhere])
-    assert right is first[0]
-    np.testing.assert_array_equal(left.keypoints2d, near.keypoints2d)
-    assert left.score == 0.6
-    np.testing.assert_allclose(left.confidences, 0.3)
-    assert seen_closely(first, []) == first and seen_closely([], [near]) == []
-    # One hand in the closer look is not two of the first.
-    twice = seen_closely([first[1], first[1]], [near])
-    assert [hand is first[1] for hand in twice] == [False, True]
+    assert alone is right
+    np.testing.assert_array_equal(seen.keypoints2d, near.keypoints2d)
+    assert odds(seen.score) == pytest.approx((odds(0.6) * odds(0.9)) ** 0.5)
+    np.testing.assert_allclose(seen.confidences, 0.45 * seen.score / 0.9)
+    assert gone.score == none.score and odds(gone.score) == pytest.approx(
+        (odds(0.6) * odds(0.01)) ** 0.5
+    )
+    np.testing.assert_array_equal(gone.keypoints2d, left.keypoints2d)
 
 
 def test_networks_of_whole_images_read_hands_better_in_windows(clip):
