@@ -18,7 +18,13 @@ from hand_perception.hands import Camera, Hand, Reconstruction
 from hand_perception.reconstructor import HandReconstructor, View
 from hand_perception.smoothing import AlphaBetaFilter
 from hand_perception.template import Template
-from hand_perception.windows import Window, close_window, search_windows, shows
+from hand_perception.windows import (
+    Window,
+    asked_of_windows,
+    close_window,
+    search_windows,
+    shows,
+)
 
 # A hand moves on by at most this share of its box between two frames, or it was another hand.
 FASTEST = 0.5
@@ -114,7 +120,11 @@ class FollowingReconstructor:
         return replace(view, window=window, boxes=unseen if len(unseen) else None)
 
     def _take(self, view: View, result: Reconstruction) -> bool:
-        """Learns from what came of a view; false when a followed hand is lost: look again."""
+        """Learns from what came of a view, and drops what is new in a window and not sure enough;
+        false when a followed hand is lost: look again."""
+        if view.window in self._windows:
+            least = asked_of_windows(view.score_threshold)
+            result.hands = [h for h in result.hands if h.score >= least or self._knows(h)]
         boxes = [joint_box(hand) for hand in result.hands]
         followed = not view.looks or (view.window and not self._reconstruct.can_follow)
         if followed and len(boxes) < len(self._followed):
@@ -126,6 +136,9 @@ class FollowingReconstructor:
     def _next_boxes(self) -> np.ndarray:
         """[H, 4], where the followed hands are about to be."""
         return np.array([followed.next_box() for followed in self._followed]).reshape(-1, 4)
+
+    def _knows(self, hand: Hand) -> bool:
+        return any(followed.distance(joint_box(hand)) < FASTEST for followed in self._followed)
 
     def _found(self, box: np.ndarray) -> _Followed:
         """One of the followed, or somebody new."""

@@ -40,6 +40,7 @@ from hand_perception.runtime.select import AUTO_MODEL, model_called, open_backen
 from hand_perception.second_look import (
     LEAST_CLOSELY,
     WORTH,
+    WORTH_CLOSELY,
     badly_framed,
     joined,
     kept,
@@ -47,7 +48,7 @@ from hand_perception.second_look import (
     seen_closely,
 )
 from hand_perception.template import Template, load_template
-from hand_perception.windows import close_window, search_windows
+from hand_perception.windows import asked_of_windows, close_window, search_windows
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ class HandReconstructor:
         height, width = image.shape[:2]
         view = View(image, camera, score_threshold)
         windows = search_windows(width, height, zoom, self.canvas)
-        results = self.together([view, *(replace(view, window=window) for window in windows)])
+        close = replace(view, score_threshold=asked_of_windows(score_threshold))
+        results = self.together([view, *(replace(close, window=window) for window in windows)])
         hands = [hand for result in results for hand in result.hands]
         stages: dict[str, float] = {}
         for result in results[:: self.images_at_once]:
@@ -302,7 +304,7 @@ class HandReconstructor:
 
     def _least(self, view: View) -> float:
         """The score with which a first look is worth a second, or that is asked for."""
-        return view.score_threshold * (WORTH if self._has_second_look(view) else 1.0)
+        return view.score_threshold * (WORTH_CLOSELY if self._has_second_look(view) else 1.0)
 
     def _seen_closely(self, view: View, hands: list[Hand]) -> list[Hand]:
         height, width = view.image.shape[:2]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -5,7 +7,9 @@ from shipped_clip import shipped_clip
 
 from hand_perception.following import FollowingReconstructor, joint_box
 from hand_perception.geometry import box_iou
+from hand_perception.hands import Reconstruction
 from hand_perception.reconstructor import HandReconstructor, View
+from hand_perception.windows import asked_of_windows
 
 # Of the clip, a second in which one hand moves slowly.
 FIRST, COUNT = 30, 12
@@ -106,6 +110,23 @@ def test_hands_across_the_room_are_found_and_then_kept(engine, frames):
     expected = engine(frames[-1]).hands[0].keypoints2d * 0.25 + shift
     off = min(np.linalg.norm(h.keypoints2d - expected, axis=1).mean() for h in results[-1].hands)
     assert off < 0.1 * np.ptp(expected, axis=0).max()
+
+
+def test_what_is_new_in_a_window_must_be_surer_than_what_is_known(engine, frames):
+    def taken(score, known):
+        following = FollowingReconstructor(engine, detect_zoom=4.0)
+        image = across_the_room(frames[:1])[0]
+        following._ask(View(image))
+        hand = replace(engine(frames[0]).hands[0], score=score)
+        whole, window = View(image), View(image, window=following._windows[0])
+        following._take(whole, Reconstruction([hand] if known else []))
+        result = Reconstruction([hand])
+        assert following._take(window, result)
+        return len(result.hands)
+
+    assert asked_of_windows(0.5) == 0.8
+    assert [taken(s, known=False) for s in (0.79, 0.81)] == [0, 1]
+    assert taken(0.51, known=True) == 1
 
 
 def test_one_picture_is_looked_at_as_closely_as_asked(engine, frames):

@@ -8,6 +8,8 @@ from hand_perception.windows import (
     OVERLAP,
     ROOM,
     SHARES,
+    SURER,
+    asked_of_windows,
     close_window,
     search_windows,
     shows,
@@ -80,3 +82,10 @@ def test_several_hands_lie_in_one_window_with_room_to_move():
     window = close_window(boxes, 1280, 720)
     assert shows(window, boxes, 0.0).all()
     assert ROOM * 240 <= window[2] - window[0] < CLOSE * 240
+
+
+def test_what_only_a_window_shows_needs_higher_odds():
+    for score in (0.05, 0.5, 0.9):
+        asked = asked_of_windows(score)
+        assert asked / (1 - asked) == pytest.approx(SURER * score / (1 - score))
+    assert (asked_of_windows(0.0), asked_of_windows(1.0)) == (0.0, 1.0)

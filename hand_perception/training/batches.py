@@ -16,7 +16,7 @@ from hand_perception.data.sample import Sample, hand_boxes
 from hand_perception.errors import DataError, ImageError
 from hand_perception.training.augmentation import hand_view, recolour, whole_image_view
 from hand_perception.training.config import StageConfig
-from hand_perception.training.retaking import from_further_away, retake_whole
+from hand_perception.training.retaking import retake_whole
 
 _log = logging.getLogger(__name__)
 
@@ -138,8 +138,6 @@ class StepBatches(Dataset):
                 continue
             if self.places is not None:
                 sample = retake_whole(sample, self.places, rng)
-                if self.recipe.view == "image":
-                    sample = from_further_away(sample, self.places, rng)
             moved = view(sample, size, rng, self.recipe.flip)
             # An image that lost its hands to the view teaches the decoder nothing.
             if len(moved.hands) or not len(sample.hands) or self.recipe.view == "image":

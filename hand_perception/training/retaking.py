@@ -14,14 +14,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from hand_perception.data.sample import (
-    NO_BOXES,
-    HandLabels,
-    Sample,
-    Similarity,
-    hand_boxes,
-    warp,
-)
+from hand_perception.data.sample import NO_BOXES, HandLabels, Sample, hand_boxes
 from hand_perception.geometry import box_iou
 from hand_perception.hands import INDEX_MCP, MIDDLE_MCP, PINKY_MCP, WRIST
 from hand_perception.training.augmentation import looked_up
@@ -35,8 +28,6 @@ GLOVE_SHARE, DARK_SHARE = 0.2, 0.2
 BLOB_SHARE, BLOB_CORNERS, BLOB_REACH = 0.4, (5, 14), (0.15, 0.6)
 # So many places of a whole image are looked at.
 MOST_BLOBS = 2
-# How often a whole image is a part of a larger one, and how many times as large that is.
-FAR_SHARE, FAR_SCALE = 0.3, (1.4, 3.5)
 # An empty place overlaps no hand more than this.
 EMPTY_IOU = 0.05
 # The displacement is given at KNOTS x KNOTS places over REACH box sides, zero at the rim; in box
@@ -98,24 +89,6 @@ def retake_whole(sample: Sample, places: Places | None, rng: np.random.Generator
     if rng.random() < BEND_SHARE:
         sample = bend(sample, int(rng.integers(len(sample.hands))), rng)
     return sample
-
-
-def from_further_away(sample: Sample, places: Places, rng: np.random.Generator) -> Sample:
-    """The sample, now and then as a part of one of ``places``: across a room, most of what a camera
-    sees is the room, and hands are small in it."""
-    if rng.random() >= FAR_SHARE:
-        return sample
-    height, width = sample.image.shape[:2]
-    size = max(height, width)
-    scale = np.exp(-rng.uniform(*np.log(FAR_SCALE)))
-    last = scale * np.array([width - 1, height - 1])
-    corner = rng.uniform(0, 1, 2) * (size - 1 - last)
-    small = warp(sample, Similarity(scale, 0.0, tuple(corner)), size)
-    image = _part(places[int(rng.integers(len(places)))].image, small.image.shape, rng)
-    (left, top), (right, bottom) = np.ceil(corner).astype(int), np.floor(corner + last).astype(int)
-    inside = slice(top, bottom + 1), slice(left, right + 1)
-    image[inside] = small.image[inside]
-    return replace(small, image=image)
 
 
 def restaged(

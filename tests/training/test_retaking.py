@@ -14,7 +14,6 @@ from hand_perception.training.crops import CropBatches, CropRecipe
 from hand_perception.training.retaking import (
     bend,
     displacement,
-    from_further_away,
     restaged,
     retake,
     retake_whole,
@@ -55,26 +54,6 @@ class Places:
 
     def __getitem__(self, index):
         return replace(photograph(), image=np.full((90, 120, 3), THERE, np.uint8))
-
-
-def test_from_further_away_hands_are_smaller_and_where_their_labels_say(monkeypatch):
-    monkeypatch.setattr(retaking, "FAR_SHARE", 1.0)
-    sample = photograph()
-    sides = []
-    for seed in range(20):
-        far = from_further_away(sample, Places(), np.random.default_rng(seed))
-        assert far.image.shape == (SIZE, SIZE, 3)
-        scale = framed(far)[1] / framed(sample)[1]
-        sides.append(scale)
-        # One is to be seen through a longer lens then, from as far: what was in pixels shrinks.
-        assert far.camera.fx == pytest.approx(scale * sample.camera.fx)
-        x, y = np.rint(far.hands.keypoints2d[0, :1]).astype(int)[0]
-        assert HERE < far.image[y, x].mean() <= HAND
-        # The rest of the room is around the picture, which is as small as its hand.
-        room = (far.image == THERE).all(-1).mean()
-        assert room == pytest.approx(1 - scale**2, abs=2.5 * scale / SIZE)
-    low, high = retaking.FAR_SCALE
-    assert 1 / high <= min(sides) < 0.5 and 0.55 < max(sides) <= 1 / low
 
 
 def test_the_silhouette_covers_the_mesh_and_not_the_rest():
