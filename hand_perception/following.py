@@ -102,7 +102,8 @@ class FollowingReconstructor:
         if self._reconstruct.can_follow:
             return replace(view, boxes=boxes)
         # In a window about them all, a network of whole images reads them better.
-        return replace(view, window=close_window(boxes, width, height))
+        whole = (0, 0, width, height)
+        return replace(view, window=close_window(boxes, width, height) or whole)
 
     def _look(self, view: View) -> View:
         """The detector's next: at the whole image or, every other time, in a window. Followed
