@@ -119,7 +119,7 @@ class CameraPipeline:
 
     def _reconstruct(self, parameters: NodeParameters) -> Reconstructor:
         """The network, or what follows this camera's hands with it."""
-        if not getattr(self._reconstructor, "can_follow", False):
+        if not hasattr(self._reconstructor, "can_follow"):
             return self._reconstructor
         return FollowingReconstructor(self._reconstructor, *_looks(parameters))
 

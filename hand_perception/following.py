@@ -82,7 +82,7 @@ class FollowingReconstructor:
             for k, (camera, view) in enumerate(zip(cameras, asked, strict=True))
             if not camera._take(view, results[k])
         ]
-        again = [cameras[k]._look(views[k]) for k in lost]
+        again = [cameras[k]._glance(views[k]) for k in lost]
         for k, view, result in zip(lost, again, network.together(again), strict=True):
             cameras[k]._take(view, result)
             results[k] = result
@@ -106,18 +106,26 @@ class FollowingReconstructor:
         return replace(view, window=close_window(boxes, width, height) or whole)
 
     def _look(self, view: View) -> View:
-        """The detector's next: at the whole image or, every other time, in a window. Followed
-        hands that it would not find there are read where they are about to be."""
-        if not self._windows:
-            return view
-        height, width = self._size
+        """The detector's next: at the whole image or, every other time, in a window."""
         turn, closely = divmod(self._looks, 2)
         self._looks += 1
-        whole = (0, 0, width, height)
-        window = self._windows[turn % len(self._windows)] if closely else whole
-        boxes, canvas = self._next_boxes(), self._reconstruct.canvas
-        least = (SEEN_CLOSELY if closely else SEEN_AT_A_GLANCE) / canvas
-        unseen = boxes[~shows(window, boxes, least)]
+        if not (self._windows and closely):
+            return self._glance(view)
+        window = self._windows[turn % len(self._windows)]
+        return self._through(view, window, SEEN_CLOSELY)
+
+    def _glance(self, view: View) -> View:
+        """A look at the whole image."""
+        height, width = self._size
+        return (
+            self._through(view, (0, 0, width, height), SEEN_AT_A_GLANCE) if self._windows else view
+        )
+
+    def _through(self, view: View, window: Window, least: int) -> View:
+        """A look in a window, with the followed hands that the detector would not find there, of
+        so many pixels of its canvas at least, read where they are about to be."""
+        boxes = self._next_boxes()
+        unseen = boxes[~shows(window, boxes, least / self._reconstruct.canvas)]
         return replace(view, window=window, boxes=unseen if len(unseen) else None)
 
     def _take(self, view: View, result: Reconstruction) -> bool:

@@ -54,6 +54,16 @@ def test_a_lost_hand_makes_the_detector_look_at_once(engine, frames):
     assert looked(following(empty))
 
 
+def test_a_lost_hand_is_looked_for_in_the_whole_image(engine, frames):
+    following = FollowingReconstructor(engine, detect_every=60, detect_zoom=2.0)
+    wide = np.pad(frames[0], ((0, 0), (320, 320), (0, 0)), constant_values=90)
+    moved = np.roll(wide, 500, axis=1)
+    assert following(wide).hands and not looked(following(wide))
+    assert following._looks == 1  # the next would be in a window
+    result = following(moved)
+    assert looked(result) and len(result.hands) == len(engine(moved).hands)
+
+
 def test_another_size_starts_anew(engine, frames):
     following = FollowingReconstructor(engine, detect_every=60)
     following(frames[0])

@@ -244,6 +244,7 @@ class OfSeveralImages(TheseHands):
 
     images_at_once = 2
     can_follow = True
+    canvas = 256
 
     def __init__(self, hands: list[Hand]) -> None:
         super().__init__(hands)
