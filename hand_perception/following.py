@@ -2,8 +2,9 @@
 
 The detector costs more than all else. While hands are certain, the next frame is read where they
 are about to be; the detector looks on every n-th frame, for hands that have come in, and at once
-when a hand is lost. Where images have more pixels than it sees, every other look is at a part of
-the image, one after the other: a frame costs the same, and hands across the room are found.
+when a hand is lost. Where images have more pixels than it sees, every other look, while there are
+hands every fourth, is at a part of the image, one after the other: a frame costs the same, and
+hands across the room are found.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ PATH_MEMORY, SIZE_MEMORY = 0.6, 3.0
 # A hand of so many pixels of the detector's canvas or more is found by it: in whole images, where
 # there is much else, and in windows, where most such hands are. Others are followed through a look.
 SEEN_AT_A_GLANCE, SEEN_CLOSELY = 40, 16
+# One of so many looks is in a window: fewer while there are hands, which are read a little better
+# where the detector frames them.
+WITHOUT, WITH_HANDS = 2, 4
 
 
 class FollowingReconstructor:
@@ -41,7 +45,7 @@ class FollowingReconstructor:
     jump in time another one is needed.
 
     detect_every: how many frames to a look of the detector; 1 looks always. detect_zoom: how many
-    times closer every other look is, one window of the image after the other; 1 looks at whole
+    times closer the looks in windows are, one window of the image after the other; 1 looks at whole
     images only. Networks that do not read crops do that, and follow hands in a window about them.
     """
 
@@ -50,7 +54,7 @@ class FollowingReconstructor:
     ) -> None:
         self._reconstruct = reconstruct
         self.detect_every, self.detect_zoom = detect_every, detect_zoom
-        self._age = self._looks = 0
+        self._age = self._looks = self._turn = 0
         self._size = (0, 0)
         self._windows: list[Window] = []
         self._followed: list[_Followed] = []
@@ -106,13 +110,13 @@ class FollowingReconstructor:
         return replace(view, window=close_window(boxes, width, height) or whole)
 
     def _look(self, view: View) -> View:
-        """The detector's next: at the whole image or, every other time, in a window."""
-        turn, closely = divmod(self._looks, 2)
+        """The detector's next: at the whole image or, now and then, in a window."""
         self._looks += 1
-        if not (self._windows and closely):
+        if not self._windows or self._looks < (WITH_HANDS if self._followed else WITHOUT):
             return self._glance(view)
-        window = self._windows[turn % len(self._windows)]
-        return self._through(view, window, SEEN_CLOSELY)
+        self._looks = 0
+        self._turn = (self._turn + 1) % len(self._windows)
+        return self._through(view, self._windows[self._turn], SEEN_CLOSELY)
 
     def _glance(self, view: View) -> View:
         """A look at the whole image."""

@@ -90,8 +90,8 @@ class NodeParameters:
     )
     detect_zoom: float = _parameter(
         3.0,
-        "How many times closer every other look for new hands is, at one part of the image after "
-        "the other, so that those far away are found; 1: at whole images only. Networks that read "
+        "How many times closer some looks for new hands are, at one part of the image after the "
+        "other, so that those far away are found; 1: at whole images only. Networks that read "
         "crops.",
         limits=(1.0, 8.0),
         live=True,

@@ -233,13 +233,14 @@ class HandReconstructor:
         chosen = choose_hands(found, lowest, self._folder.nms_iou)
         if not self.can_follow or (view.boxes is None and view.window is None):
             return found, chosen
-        # Crops are cut from all of the image, not from the window alone.
+        # Crops are cut from all of the image, not from the window alone; the detector frames a hand
+        # better than whoever knows about where it is.
         boxes = np.zeros((0, 4)) if view.boxes is None else view.boxes
         known = self._backend.given(view.image, fit, boxes)
-        repeats = box_iou(corners(found.boxes[chosen]), corners(known.boxes)) > self._folder.nms_iou
-        new = chosen[~repeats.any(1)]
-        boxes = np.concatenate([known.boxes, found.boxes[new]])
-        scores = np.concatenate([known.scores, found.scores[new]])
+        repeats = box_iou(corners(known.boxes), corners(found.boxes[chosen])) > self._folder.nms_iou
+        unseen = ~repeats.any(1)
+        boxes = np.concatenate([known.boxes[unseen], found.boxes[chosen]])
+        scores = np.concatenate([known.scores[unseen], found.scores[chosen]])
         return replace(known, boxes=boxes, scores=scores), np.arange(len(boxes))
 
     def _looked_again(
