@@ -84,7 +84,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, dict[str, dict[
     }
     # A photograph whose hand would have to be larger than itself in the room has no place there.
     pictures = {name: [p for p in made if p is not None] for name, made in pictures.items()}
-    empty = [in_a_room(args.data, None, 0, room, rng) for room in rooms]
+    empty = [(seen_wide(room), room) for room in rooms]
     labelled: dict[str, list[LabelledPhotograph]] = {}
     for name, made in [*pictures.items(), (EMPTY, empty)]:
         labelled[name] = []
@@ -120,21 +120,23 @@ def row_of(
     return row | {EMPTY: {"pictures": empty["images"], "show one": empty[FALSE]}}
 
 
+def seen_wide(room: LabelledPhotograph) -> np.ndarray:
+    """RGB [HEIGHT, WIDTH, 3] of a picture."""
+    pixels = read_image(Path(room.file))
+    scale = max(WIDTH / pixels.shape[1], HEIGHT / pixels.shape[0])
+    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(pixels[:HEIGHT, :WIDTH])
+
+
 def in_a_room(
     root: Path,
-    photograph: LabelledPhotograph | None,
+    photograph: LabelledPhotograph,
     size: float,
     room: LabelledPhotograph,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, LabelledPhotograph] | None:
     """RGB [HEIGHT, WIDTH, 3] with the photograph somewhere in it, its largest hand of ``size``
     pixels, and its labels there; None where it does not fit."""
-    behind = read_image(Path(room.file))
-    scale = max(WIDTH / behind.shape[1], HEIGHT / behind.shape[0])
-    behind = cv2.resize(behind, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-    image = np.ascontiguousarray(behind[:HEIGHT, :WIDTH])
-    if photograph is None:
-        return image, room
     pixels = read_image(root / photograph.file)
     scale = size / max(float(np.ptp(hand.keypoints2d, axis=0).max()) for hand in photograph.hands)
     width, height = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
@@ -142,6 +144,7 @@ def in_a_room(
         return None
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     x, y = int(rng.integers(WIDTH - width + 1)), int(rng.integers(HEIGHT - height + 1))
+    image = seen_wide(room)
     image[y : y + height, x : x + width] = cv2.resize(pixels, (width, height), interpolation=way)
     factor = np.array([width / pixels.shape[1], height / pixels.shape[0]])
     shift = np.array([x, y]) + (factor - 1) / 2

@@ -84,11 +84,13 @@ def seen_closely(hands: list[Hand], close: list[list[Hand] | None]) -> list[Hand
 
 
 def _closer(hand: Hand, found: list[Hand]) -> Hand:
-    overlaps = [float(box_iou(hand.box[None], own.box[None])[0, 0]) for own in found]
-    best = int(np.argmax(overlaps)) if found else -1
-    same = bool(found) and overlaps[best] >= SAME_BOX
-    seen = found[best] if same else hand
-    odds = (logit(hand.score) + logit(seen.score if same else 0.0)) / 2
+    boxes = np.array([own.box for own in found]).reshape(-1, 4)
+    overlaps = box_iou(hand.box[None], boxes)[0]
+    seen, told = hand, 0.0
+    if overlaps.max(initial=0.0) >= SAME_BOX:
+        seen = found[int(np.argmax(overlaps))]
+        told = seen.score
+    odds = (logit(hand.score) + logit(told)) / 2
     score = float(1 / (1 + np.exp(-odds)))
     return replace(seen, score=score, confidences=seen.confidences * (score / seen.score))
 
