@@ -17,7 +17,8 @@ from hand_perception.errors import ImageError
 
 MIN_IMAGE_SIDE = 16
 _PADDING_GREY = 114
-# A part of an image: x0, y0, x1, y1 in whole pixels, without the last column and row.
+# A part of an image: x0, y0, x1, y1 in whole pixels, without the last column and row. It may reach
+# beyond the image.
 Window = tuple[int, int, int, int]
 # A bilinear step may shrink to this, as in training (data.sample.warp).
 SMALLEST_STEP = 0.6
@@ -78,6 +79,16 @@ class Letterbox:
         """Boxes [..., 4] (x0, y0, x1, y1) of the canvas in pixels of the image."""
         boxes = np.asarray(boxes)
         return self.points_to_image(boxes.reshape(*boxes.shape[:-1], 2, 2)).reshape(boxes.shape)
+
+
+def in_window(image: np.ndarray, window: Window) -> np.ndarray:
+    """What lies in it; grey beyond the image."""
+    (x0, y0, x1, y1), (height, width) = window, image.shape[:2]
+    part = image[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]
+    beyond = (max(-y0, 0), max(y1 - height, 0)), (max(-x0, 0), max(x1 - width, 0)), (0, 0)
+    if not np.any(beyond):
+        return np.ascontiguousarray(part)
+    return np.pad(part, beyond, constant_values=_PADDING_GREY)
 
 
 def letterbox(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, Letterbox]:

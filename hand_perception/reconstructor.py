@@ -13,7 +13,7 @@ import numpy as np
 from hand_perception.errors import CameraError, ModelError
 from hand_perception.geometry import box_iou
 from hand_perception.hands import Camera, Hand, Reconstruction
-from hand_perception.imaging import Letterbox, Window, check_image
+from hand_perception.imaging import Letterbox, Window, check_image, in_window
 from hand_perception.pose_fitting import posed
 from hand_perception.postprocess import (
     CANDIDATE_SCORE,
@@ -72,10 +72,7 @@ class View:
 
     def seen(self) -> np.ndarray:
         """What the detector sees."""
-        if self.window is None:
-            return self.image
-        x0, y0, x1, y1 = self.window
-        return np.ascontiguousarray(self.image[y0:y1, x0:x1])
+        return self.image if self.window is None else in_window(self.image, self.window)
 
 
 @dataclass

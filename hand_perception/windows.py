@@ -20,9 +20,10 @@ OVERLAP = 0.25
 SURER = 4.0
 # A network that reads whole images reads a hand best in a window so many times its box; about
 # several hands it has room to move. Windows are these shares of the image's longer side: few sizes,
-# for which GPUs record their work.
+# for which GPUs record their work. Those above one hold all of the image, as from further away; at
+# one it is read as it is.
 CLOSE, ROOM = 2.5, 1.4
-SHARES = (1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3)
+SHARES = (1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 4 / 3, 5 / 3, 2, 5 / 2)
 
 
 def search_windows(width: int, height: int, zoom: float, canvas: int) -> list[Window]:
@@ -63,15 +64,20 @@ def shows(window: Window, boxes: np.ndarray, least: float) -> np.ndarray:
 
 
 def close_window(boxes: np.ndarray, width: int, height: int) -> Window | None:
-    """The window about boxes [N, 4] (x0, y0, x1, y1; at least one) of a width x height image; None
-    where they fill so much of it that there is nothing closer."""
+    """The window about boxes [N, 4] (x0, y0, x1, y1; at least one) of a width x height image in
+    which they are read best. It reaches beyond the image about large ones. None where that is the
+    whole image."""
     low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
     hand, longer = (boxes[:, 2:] - boxes[:, :2]).max(), max(width, height)
-    wanted = max(CLOSE * hand, ROOM * (high - low).max())
-    side = next((math.ceil(s * longer) for s in SHARES if s * longer >= wanted), None)
-    if side is None:
+    wanted = max(CLOSE * hand, ROOM * (high - low).max()) / longer
+    share = next((s for s in SHARES if s >= wanted), SHARES[-1])
+    if share == 1:
         return None
-    extent = np.array([width, height])
-    corner = np.clip(np.round((low + high - side) / 2), 0, np.maximum(extent - side, 0))
-    (x0, y0), (x1, y1) = corner.astype(int).tolist(), np.minimum(corner + side, extent).astype(int)
-    return x0, y0, int(x1), int(y1)
+    side, extent = math.ceil(share * longer), np.array([width, height])
+    least, most = np.minimum(extent - side, 0), np.maximum(extent - side, 0)
+    if share < 1:
+        least = np.zeros(2, int)
+    corner = np.clip(np.round((low + high - side) / 2).astype(int), least, most)
+    end = corner + side if share > 1 else np.minimum(corner + side, extent)
+    (x0, y0), (x1, y1) = corner.tolist(), end.tolist()
+    return x0, y0, x1, y1

@@ -49,6 +49,20 @@ def test_a_window_lies_in_the_canvas_as_an_image_of_its_own():
     assert (fit.width, fit.height) == (160, 120)
 
 
+def test_beyond_the_image_a_window_shows_grey():
+    image = scene()
+    inside = imaging.in_window(image, (40, 10, 120, 100))
+    np.testing.assert_array_equal(inside, image[10:100, 40:120])
+    assert inside.flags.c_contiguous
+    around = imaging.in_window(image, (-20, -30, 180, 170))
+    assert around.shape == (200, 200, 3)
+    np.testing.assert_array_equal(around[30:150, 20:180], image)
+    beyond = np.ones((200, 200), bool)
+    beyond[30:150, 20:180] = False
+    # As a letterbox pads.
+    assert (around[beyond] == imaging.letterbox(image, (256, 256))[0][-1, -1]).all()
+
+
 @given(sides, sides)
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_letterbox_fills_one_side_and_keeps_the_aspect(width, height):

@@ -114,6 +114,28 @@ def test_networks_of_whole_images_read_hands_better_in_windows(clip):
     assert np.median(close) < np.median(whole)
 
 
+def test_and_hands_that_fill_the_image_from_further_away(clip):
+    handos = HandReconstructor.from_pretrained("handos_s", threads=1, backend="onnxruntime")
+    frames, joints = [], []
+    for frame, hands in zip(clip[0], clip[2], strict=True):
+        for hand in hands:
+            low, high = hand.min(0), hand.max(0)
+            if np.isfinite(hand).all() and (low >= 0).all() and (high < (640, 480)).all():
+                margin = 0.1 * (high - low).max()
+                x0, y0 = np.maximum(low - margin, 0).astype(int)
+                x1, y1 = np.ceil(high + margin).astype(int)
+                frames.append(np.ascontiguousarray(frame[y0:y1, x0:x1]))
+                joints.append([hand - (x0, y0)])
+    pictures = frames, None, joints
+
+    def once(image, camera):
+        return handos.together([View(image, window=(0, 0, *image.shape[1::-1]))])[0]
+
+    far, whole = errors(handos, pictures), errors(once, pictures)
+    assert len(far) >= len(whole) > 5
+    assert np.median(far) < np.median(whole)
+
+
 @pytest.fixture(scope="module")
 def engine():
     return HandReconstructor.from_pretrained("mobrecon", threads=1, backend="onnxruntime")

@@ -70,11 +70,32 @@ def test_windows_about_hands_hold_them_and_have_few_sizes(width, height):
         longer = max(x1 - x0, y1 - y0)
         assert longer >= min(CLOSE * side, max(width, height))
         lengths.add(longer)
-    assert len(lengths) <= len(SHARES)
+    assert len(lengths) <= sum(share < 1 for share in SHARES)
 
 
-def test_a_hand_that_fills_the_image_has_no_closer_window():
-    assert close_window(np.array([[10.0, 10, 500, 400]]), 640, 480) is None
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (480, 640)])
+def test_about_large_hands_windows_reach_beyond_the_image(width, height):
+    longer = max(width, height)
+    lengths = set()
+    for side in np.geomspace(0.41 * longer, longer - 1, 20):
+        low = np.array([0.3 * (width - side), 0.0])
+        box = np.concatenate([low, np.minimum(low + side, (width - 1, height - 1))])
+        box[0] = max(box[0], 0)
+        window = close_window(box[None], width, height)
+        x0, y0, x1, y1 = window
+        # All of the image, as if from further away.
+        assert x0 <= 0 and y0 <= 0 and x1 >= width and y1 >= height
+        assert x1 - x0 == y1 - y0 >= CLOSE * (box[2:] - box[:2]).max() - 1
+        # The hand is in the middle or, for the image to be inside, as near to it as can be.
+        off = np.abs((box[:2] + box[2:]) - (x0 + x1, y0 + y1)) / 2
+        assert ((off <= 1) | np.isin([x0, y0], 0) | (np.array([x1, y1]) == (width, height))).all()
+        lengths.add(x1 - x0)
+    assert len(lengths) <= sum(share > 1 for share in SHARES)
+
+
+def test_a_hand_that_is_as_large_in_the_image_as_in_a_window_has_none():
+    assert close_window(np.array([[10.0, 10, 10 + 0.39 * 640, 100]]), 640, 480) is None
+    assert close_window(np.array([[10.0, 10, 10 + 0.28 * 640, 100]]), 640, 480) is None
 
 
 def test_several_hands_lie_in_one_window_with_room_to_move():
