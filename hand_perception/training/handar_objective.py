@@ -14,6 +14,7 @@ from hand_perception.models.handar.crop_camera import fit_camera
 from hand_perception.models.handar.model import HandAR, HandAROutput, JointStageOutput
 from hand_perception.models.handos.model import normalise
 from hand_perception.models.mobrecon.model import UNIT
+from hand_perception.models.precision import mixed_precision
 from hand_perception.settings import build
 from hand_perception.template import Template, load_template
 from hand_perception.training.config import StageConfig
@@ -109,7 +110,7 @@ class HandARObjective(CropObjective):
         crops = normalise(batch.images).contiguous(memory_format=torch.channels_last)
         truth = self.truth(batch)
         network = self.learner.network
-        with torch.autocast(crops.device.type, torch.bfloat16):
+        with mixed_precision(crops.device.type):
             out = network(crops, teach=True) if stage.name == "mesh" else network.look(crops)
         if stage.name == "joints":
             return self._joint_losses(out, truth, batch)

@@ -14,6 +14,7 @@ from hand_perception.models.detectors.config import PretrainedDetectorConfig
 from hand_perception.models.handos.config import HandOSConfig
 from hand_perception.models.handos.model import HandOS, normalise
 from hand_perception.models.handos.side_tuning import LightSide
+from hand_perception.models.precision import mixed_precision
 from hand_perception.settings import build
 from hand_perception.template import Template, load_template
 from hand_perception.training.batches import (
@@ -151,7 +152,7 @@ class HandOSObjective:
         network = self.learner.network
         images = normalise(batch.images).contiguous(memory_format=torch.channels_last)
         learns = stage.name == "detector"
-        with torch.set_grad_enabled(learns), torch.autocast(images.device.type, torch.bfloat16):
+        with torch.set_grad_enabled(learns), mixed_precision(images.device.type):
             found = network.detector(images)
         if learns:
             return detector_losses(found, batch, self.learner.pretext)

@@ -16,6 +16,7 @@ from hand_perception.models.mobrecon.encoder import MAP_WIDTH, StackedEncoder
 from hand_perception.models.mobrecon.model import SPREAD, UNIT, MobRecon, MobReconOutput
 from hand_perception.models.mobrecon.pose2d import SPREAD as SPREAD_2D
 from hand_perception.models.mobrecon.pose2d import Pose2D
+from hand_perception.models.precision import mixed_precision
 from hand_perception.settings import build
 from hand_perception.template import Template, load_template
 from hand_perception.training.config import StageConfig
@@ -112,7 +113,7 @@ class MobReconObjective(CropObjective):
 
     def losses(self, stage: StageConfig, batch: CropBatch) -> dict[str, Tensor]:
         crops = normalise(batch.images).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(crops.device.type, torch.bfloat16):
+        with mixed_precision(crops.device.type):
             out, heatmaps = self.learner(crops, stage.name == "mesh")
         losses = self._pose_losses(out, heatmaps.float(), batch)
         if stage.name == "mesh":

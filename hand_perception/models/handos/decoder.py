@@ -34,6 +34,7 @@ from hand_perception.models.layers import (
     zeroed,
 )
 from hand_perception.models.posterior import posterior_shift
+from hand_perception.models.precision import mixed_precision
 from hand_perception.template import Template
 
 UNIT = 0.1  # metres
@@ -300,7 +301,7 @@ class InteractiveDecoder(nn.Module):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """F^s, from stride 4 on; F^GD = [F^e, F^s] projected, one a value stride."""
         device = backbone[0].device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.training):
+        with mixed_precision(device, self.training):
             side = self.side_tuning([backbone[k] for k in self._shallow])
             beside = side[-len(self._deep) :]
             values = [

@@ -23,6 +23,7 @@ from hand_perception.models.layers import (
     zeroed,
 )
 from hand_perception.models.posterior import FineHeatmaps
+from hand_perception.models.precision import mixed_precision
 from hand_perception.template import KEYPOINT_OF_JOINT, Template
 
 # The square sampled around a hand is this much larger than its box.
@@ -147,7 +148,7 @@ class GridExpansion(nn.Module):
         sampled = [sample_map(m, grid.flatten(1, 2)) for m in maps]
         x = torch.cat(sampled, -1).reshape(batch * slots, self.size_grid, self.size_grid, -1)
         x = x.permute(0, 3, 1, 2)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.training):
+        with mixed_precision(x.device.type, self.training):
             x = self.body(self.enter(x))
             coarse = self.coarse(x)
             up = F.interpolate(coarse, size=x.shape[-2:], mode="nearest")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from hand_perception.errors import ModelError
 from hand_perception.models.handos.backbone import LIGHT_WIDTH, LightPyramid
 from hand_perception.models.layers import ConvNorm
+from hand_perception.models.precision import mixed_precision
 
 
 class SideTuning(nn.Module):
@@ -66,5 +66,5 @@ class LightSide(LightPyramid):
         self.widths = (self.fine_width, LIGHT_WIDTH, LIGHT_WIDTH, LIGHT_WIDTH)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.training):
+        with mixed_precision(images.device.type, self.training):
             return super().forward(images)
