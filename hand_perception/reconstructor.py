@@ -320,23 +320,26 @@ class HandReconstructor:
         """A hand for each of the boxes [N, 4] (x0, y0, x1, y1, in pixels), in their order.
 
         For protocols that give the true boxes (HandOS, supplement X): the query whose own box
-        overlaps one most is decoded in it. Raises as a call does.
+        overlaps one most is decoded in it, in the window about it. Raises as a call does.
         """
+        check_image(image)
+        camera = _camera_of(image, camera)
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         if self.can_follow:
             views = [View(image, camera, 0.0, box[None]) for box in boxes]
             return [result.hands[0] for result in self.together(views)]
-        detected = self._backend.detect(self._backend.prepare(image))
-        camera, fit = _camera_of(image, camera), self._fit(image)
-        size = self._folder.image_size
+        return [self._in_box(image, box, camera) for box in boxes]
+
+    def _in_box(self, image: np.ndarray, box: np.ndarray, camera: Camera) -> Hand:
+        height, width = image.shape[:2]
+        view = View(image, camera, window=close_window(box[None], width, height))
+        detected = self._backend.detect(self._backend.prepare(view.seen()))
+        fit, size = self._fit(image, view.window), self._folder.image_size
         own = image_boxes(detected, np.arange(len(detected.scores)), fit, size)
-        hands = []
-        for box in boxes:
-            # Where none overlaps, the likeliest hand's query.
-            query = int(np.argmax(box_iou(own, box)[:, 0] + 1e-3 * detected.scores))
-            job = reframed((detected, np.array([query])), np.array([0]), box[None], fit, size)
-            hands += self._built(job, self._backend.decode(*job), fit, camera, 0.0)
-        return hands
+        # Where none overlaps, the likeliest hand's query.
+        query = int(np.argmax(box_iou(own, box[None])[:, 0] + 1e-3 * detected.scores))
+        job = reframed((detected, np.array([query])), np.array([0]), box[None], fit, size)
+        return self._built(job, self._backend.decode(*job), fit, camera, 0.0)[0]
 
     def candidates(self, image: np.ndarray) -> Candidates:
         """What the detector proposes and the decoder says to it, to calibrate scores with."""
