@@ -81,16 +81,6 @@ class Letterbox:
         return self.points_to_image(boxes.reshape(*boxes.shape[:-1], 2, 2)).reshape(boxes.shape)
 
 
-def in_window(image: np.ndarray, window: Window) -> np.ndarray:
-    """What lies in it; grey beyond the image."""
-    (x0, y0, x1, y1), (height, width) = window, image.shape[:2]
-    part = image[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]
-    beyond = (max(-y0, 0), max(y1 - height, 0)), (max(-x0, 0), max(x1 - width, 0)), (0, 0)
-    if not np.any(beyond):
-        return np.ascontiguousarray(part)
-    return np.pad(part, beyond, constant_values=_PADDING_GREY)
-
-
 def letterbox(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, Letterbox]:
     """The image in a canvas uint8 [h, w, 3] of size (h, w): aspect kept, padded grey.
 
@@ -162,6 +152,15 @@ class Crop:
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(_PADDING_GREY,) * 3,
         )
+
+
+def in_window(image: np.ndarray, window: Window, canvas: int) -> np.ndarray:
+    """What lies in it, for a letterbox of that side. A window that reaches beyond the image is a
+    square, and small in the canvas already: there is no use in carrying its grey about."""
+    (x0, y0, x1, y1), (height, width) = window, image.shape[:2]
+    if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
+        return np.ascontiguousarray(image[y0:y1, x0:x1])
+    return Crop((x0, y0), canvas / (x1 - x0), canvas).cut(image)
 
 
 def normalise(canvas: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:

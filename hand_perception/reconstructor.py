@@ -70,9 +70,9 @@ class View:
         """Whether the detector does."""
         return self.boxes is None or self.window is not None
 
-    def seen(self) -> np.ndarray:
-        """What the detector sees."""
-        return self.image if self.window is None else in_window(self.image, self.window)
+    def seen(self, canvas: int) -> np.ndarray:
+        """What the detector sees in a canvas of that side."""
+        return self.image if self.window is None else in_window(self.image, self.window, canvas)
 
 
 @dataclass
@@ -217,7 +217,7 @@ class HandReconstructor:
         if view.boxes is not None and not self.can_follow:
             raise ModelError(f"{self._folder.name} reads no crops: give it no boxes")
         if view.looks:
-            return self._backend.prepare(view.seen())
+            return self._backend.prepare(view.seen(self.canvas))
         check_image(view.image)
         return None
 
@@ -333,7 +333,7 @@ class HandReconstructor:
     def _in_box(self, image: np.ndarray, box: np.ndarray, camera: Camera) -> Hand:
         height, width = image.shape[:2]
         view = View(image, camera, window=close_window(box[None], width, height))
-        detected = self._backend.detect(self._backend.prepare(view.seen()))
+        detected = self._backend.detect(self._backend.prepare(view.seen(self.canvas)))
         fit, size = self._fit(image, view.window), self._folder.image_size
         own = image_boxes(detected, np.arange(len(detected.scores)), fit, size)
         # Where none overlaps, the likeliest hand's query.

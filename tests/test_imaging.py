@@ -49,18 +49,30 @@ def test_a_window_lies_in_the_canvas_as_an_image_of_its_own():
     assert (fit.width, fit.height) == (160, 120)
 
 
-def test_beyond_the_image_a_window_shows_grey():
+def test_a_window_is_a_part_of_the_image():
     image = scene()
-    inside = imaging.in_window(image, (40, 10, 120, 100))
+    inside = imaging.in_window(image, (40, 10, 120, 100), 256)
     np.testing.assert_array_equal(inside, image[10:100, 40:120])
     assert inside.flags.c_contiguous
-    around = imaging.in_window(image, (-20, -30, 180, 170))
-    assert around.shape == (200, 200, 3)
-    np.testing.assert_array_equal(around[30:150, 20:180], image)
-    beyond = np.ones((200, 200), bool)
-    beyond[30:150, 20:180] = False
-    # As a letterbox pads.
-    assert (around[beyond] == imaging.letterbox(image, (256, 256))[0][-1, -1]).all()
+
+
+def test_beyond_the_image_a_window_shows_grey():
+    image = scene()
+    window = (-40, -30, 216, 226)
+    around = imaging.in_window(image, window, 128)
+    assert around.shape == (128, 128, 3)
+    grey = imaging.letterbox(image, (256, 256))[0][-1, -1]
+    fit = imaging.Letterbox.of_window(160, 120, window, (128, 128))
+    rows, columns = np.mgrid[:128, :128]
+    x, y = fit.points_to_image(np.stack([columns, rows], -1)).transpose(2, 0, 1)
+    beyond = (x < -2) | (y < -2) | (x > 161) | (y > 121)
+    assert (around[beyond] == grey).all()
+    # The letterbox of what is seen leaves it as it is.
+    np.testing.assert_array_equal(imaging.letterbox(around, (128, 128))[0], around)
+    # The scene rises by 255 / 160 and 255 / 120 a pixel, in whole steps: one, and one of rounding.
+    inside = (x > 3) & (y > 3) & (x < 156) & (y < 116)
+    assert np.abs(around[..., 0] - x * 255 / 160)[inside].max() < 2.2
+    assert np.abs(around[..., 1] - y * 255 / 120)[inside].max() < 2.2
 
 
 @given(sides, sides)
