@@ -23,10 +23,11 @@ from benchmarks.latency import gpu, processor
 from hand_perception.errors import HandPerceptionError, ModelError
 from hand_perception.export.engine import check_frames
 from hand_perception.following import joint_box
-from hand_perception.reconstructor import HandReconstructor, View
+from hand_perception.reconstructor import HandReconstructor
 from hand_perception.runtime.backend import ModelFolder
 from hand_perception.runtime.onnxruntime_crops import OnnxRuntimeCropBackend
 from hand_perception.runtime.select import BACKENDS, open_backend
+from hand_perception.view import View
 
 WARM_UP = 3
 

@@ -119,7 +119,7 @@ class CameraPipeline:
 
     def _reconstruct(self, parameters: NodeParameters) -> Reconstructor:
         """The network, or what follows this camera's hands with it."""
-        if not hasattr(self._reconstructor, "can_follow"):
+        if not hasattr(self._reconstructor, "together"):
             return self._reconstructor
         return FollowingReconstructor(self._reconstructor, *_looks(parameters))
 

@@ -16,13 +16,13 @@ import numpy as np
 
 from hand_perception.geometry import joint_boxes
 from hand_perception.hands import Camera, Hand, Reconstruction
-from hand_perception.reconstructor import HandReconstructor, View
+from hand_perception.reconstructor import HandReconstructor
 from hand_perception.smoothing import AlphaBetaFilter
 from hand_perception.template import Template
+from hand_perception.view import View
 from hand_perception.windows import (
     Window,
     asked_of_windows,
-    close_window,
     search_windows,
     shows,
 )
@@ -46,7 +46,7 @@ class FollowingReconstructor:
 
     detect_every: how many frames to a look of the detector; 1 looks always. detect_zoom: how many
     times closer the looks in windows are, one window of the image after the other; 1 looks at whole
-    images only. Networks that do not read crops do that, and follow hands in a window about them.
+    images only.
     """
 
     def __init__(
@@ -98,16 +98,10 @@ class FollowingReconstructor:
         if (height, width) != self._size:
             self._size, self._followed, self._looks = (height, width), [], 0
             zoom, canvas = self.detect_zoom, self._reconstruct.canvas
-            may = self._reconstruct.can_follow
-            self._windows = search_windows(width, height, zoom, canvas) if may else []
+            self._windows = search_windows(width, height, zoom, canvas)
         if self._age >= self.detect_every or not self._followed:
             return self._look(view)
-        boxes = self._next_boxes()
-        if self._reconstruct.can_follow:
-            return replace(view, boxes=boxes)
-        # In a window about them all, a network of whole images reads them better.
-        whole = (0, 0, width, height)
-        return replace(view, window=close_window(boxes, width, height) or whole)
+        return replace(view, boxes=self._next_boxes())
 
     def _look(self, view: View) -> View:
         """The detector's next: at the whole image or, now and then, in a window."""
@@ -139,10 +133,9 @@ class FollowingReconstructor:
             least = asked_of_windows(view.score_threshold)
             result.hands = [h for h in result.hands if h.score >= least or self._knows(h)]
         boxes = [joint_box(hand) for hand in result.hands]
-        followed = not view.looks or (view.window and not self._reconstruct.can_follow)
-        if followed and len(boxes) < len(self._followed):
+        if not view.looks and len(boxes) < len(self._followed):
             return False
-        self._age = self._age + 1 if followed else 1
+        self._age = 1 if view.looks else self._age + 1
         self._followed = [self._found(box) for box in boxes]
         return True
 

@@ -84,15 +84,14 @@ class NodeParameters:
     )
     detect_every: int = _parameter(
         1,
-        "Look for new hands in every n-th image and follow the others; networks that read crops.",
+        "Look for new hands in every n-th image, and read the others where they are about to be.",
         limits=(1, 60),
         live=True,
     )
     detect_zoom: float = _parameter(
         3.0,
         "How many times closer some looks for new hands are, at one part of the image after the "
-        "other, so that those far away are found; 1: at whole images only. Networks that read "
-        "crops.",
+        "other, so that those far away are found; 1: at whole images only.",
         limits=(1.0, 8.0),
         live=True,
     )

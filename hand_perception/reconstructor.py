@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from hand_perception.errors import CameraError, ModelError
+from hand_perception.close_looks import read_closely
+from hand_perception.errors import CameraError
 from hand_perception.geometry import box_iou
 from hand_perception.hands import Camera, Hand, Reconstruction
-from hand_perception.imaging import Letterbox, Window, check_image, in_window
+from hand_perception.imaging import Letterbox, Window, check_image
 from hand_perception.pose_fitting import posed
 from hand_perception.postprocess import (
     CANDIDATE_SCORE,
@@ -38,41 +39,15 @@ from hand_perception.runtime.backend import (
 )
 from hand_perception.runtime.select import AUTO_MODEL, model_called, open_backend
 from hand_perception.second_look import (
-    LEAST_CLOSELY,
     WORTH,
-    WORTH_CLOSELY,
     badly_framed,
     joined,
     kept,
     reframed,
-    seen_closely,
 )
 from hand_perception.template import Template, load_template
+from hand_perception.view import View
 from hand_perception.windows import asked_of_windows, close_window, search_windows
-
-
-@dataclass(frozen=True)
-class View:
-    """What one camera sees, and what is asked of it. image: uint8 [H, W, 3] RGB. camera: of that
-    image; None assumes one (not metric). boxes: [H, 4] (x0, y0, x1, y1, pixels of the image), where
-    hands are known to be: their scores are the decoder's opinion alone. window: the part of the
-    image in which the detector looks. Without one it looks at all of it or, if there are boxes, not
-    at all."""
-
-    image: np.ndarray
-    camera: Camera | None = None
-    score_threshold: float = 0.5
-    boxes: np.ndarray | None = None
-    window: Window | None = None
-
-    @property
-    def looks(self) -> bool:
-        """Whether the detector does."""
-        return self.boxes is None or self.window is not None
-
-    def seen(self, canvas: int) -> np.ndarray:
-        """What the detector sees in a canvas of that side."""
-        return self.image if self.window is None else in_window(self.image, self.window, canvas)
 
 
 @dataclass
@@ -124,8 +99,8 @@ class HandReconstructor:
         return self._backend.images_at_once
 
     @property
-    def can_follow(self) -> bool:
-        """Whether a View may have boxes: networks that read crops take them from anywhere."""
+    def reads_crops(self) -> bool:
+        """Whether its network does; else it reads whole images."""
         return hasattr(self._backend, "given")
 
     def __call__(
@@ -163,12 +138,20 @@ class HandReconstructor:
         """One for each view, read in one go where the backend can. What it took is told of all of
         them at once.
 
-        Raises as a call does, of any of the views, and ModelError for boxes when the network reads
-        no crops.
+        Raises as a call does, of any of the views.
         """
+        if not self.reads_crops:
+            return [self._closely_read(view) for view in views]
         most = self.images_at_once
         groups = [views[k : k + most] for k in range(0, len(views), most)]
         return [result for group in groups for result in self._read(group)]
+
+    def _closely_read(self, view: View) -> Reconstruction:
+        """By a network of whole images. A camera's bytes, as TensorRT's backend takes them, are not
+        cut: of those there is one look, at all."""
+        if not isinstance(view.image, np.ndarray):
+            return self._read([replace(view, boxes=None, window=None)])[0]
+        return read_closely(lambda look: self._read([look])[0], view)
 
     def _read(self, views: Sequence[View]) -> list[Reconstruction]:
         begun = time.perf_counter()
@@ -183,28 +166,22 @@ class HandReconstructor:
         ]
         found = time.perf_counter()
         decoded = decode_all(self._backend, jobs)
-        if self.can_follow:
+        if self.reads_crops:
             # Where a hand is followed, the next frame is the second look.
             least = [WORTH * v.score_threshold if v.looks else None for v in views]
             decoded = self._looked_again(jobs, decoded, fits, least)
         read = time.perf_counter()
         hands = [
-            self._built(job, outputs, fit, camera, self._least(view))
+            self._built(job, outputs, fit, camera, view.score_threshold)
             for job, outputs, fit, camera, view in zip(
                 jobs, decoded, fits, cameras, views, strict=True
             )
         ]
         built = time.perf_counter()
-        hands = [
-            self._seen_closely(view, own) if self._has_second_look(view) else own
-            for view, own in zip(views, hands, strict=True)
-        ]
-        done = time.perf_counter()
-        decoding = read - found + done - built
         stages = {
             "preprocess": ready - begun,
             "detector": found - ready,
-            "decoder": decoding if any(len(chosen) for _, chosen in jobs) else 0.0,
+            "decoder": read - found if any(len(chosen) for _, chosen in jobs) else 0.0,
             "postprocess": built - read,
         }
         if not any(view.looks for view in views):
@@ -214,8 +191,6 @@ class HandReconstructor:
 
     def _prepared(self, view: View) -> Any:
         """What the detector reads; None where it is not to look."""
-        if view.boxes is not None and not self.can_follow:
-            raise ModelError(f"{self._folder.name} reads no crops: give it no boxes")
         if view.looks:
             return self._backend.prepare(view.seen(self.canvas))
         check_image(view.image)
@@ -228,7 +203,7 @@ class HandReconstructor:
             return self._backend.given(view.image, fit, view.boxes), np.arange(len(view.boxes))
         lowest = self._calibration.lowest_detector_score(view.score_threshold)
         chosen = choose_hands(found, lowest, self._folder.nms_iou)
-        if not self.can_follow or (view.boxes is None and view.window is None):
+        if not self.reads_crops or (view.boxes is None and view.window is None):
             return found, chosen
         # Crops are cut from all of the image, not from the window alone; the detector frames a hand
         # better than whoever knows about where it is.
@@ -294,26 +269,6 @@ class HandReconstructor:
         )
         return posed(hands, camera, self.topology) if self.fit_pose else hands
 
-    def _has_second_look(self, view: View) -> bool:
-        """Whether hands are read again in windows about them: by networks of whole images. Whoever
-        gives a window has looked closely; a camera's bytes, as TensorRT's backend takes them, are
-        not cut."""
-        return not self.can_follow and view.window is None and isinstance(view.image, np.ndarray)
-
-    def _least(self, view: View) -> float:
-        """The score with which a first look is worth a second, or that is asked for."""
-        return view.score_threshold * (WORTH_CLOSELY if self._has_second_look(view) else 1.0)
-
-    def _seen_closely(self, view: View, hands: list[Hand]) -> list[Hand]:
-        height, width = view.image.shape[:2]
-        close: list[list[Hand] | None] = []
-        for hand in hands:
-            window = close_window(hand.box[None], width, height)
-            own = replace(view, window=window, score_threshold=LEAST_CLOSELY)
-            close.append(self._read([own])[0].hands if window else None)
-        seen = without_repeats(seen_closely(hands, close))
-        return [hand for hand in seen if hand.score >= view.score_threshold]
-
     def in_boxes(
         self, image: np.ndarray, boxes: np.ndarray, camera: Camera | None = None
     ) -> list[Hand]:
@@ -325,7 +280,7 @@ class HandReconstructor:
         check_image(image)
         camera = _camera_of(image, camera)
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-        if self.can_follow:
+        if self.reads_crops:
             views = [View(image, camera, 0.0, box[None]) for box in boxes]
             return [result.hands[0] for result in self.together(views)]
         return [self._in_box(image, box, camera) for box in boxes]
@@ -347,7 +302,7 @@ class HandReconstructor:
         if not len(chosen):
             return Candidates(np.zeros((0, 4)), np.zeros((0, 5)))
         decoded = self._backend.decode(detected, chosen)
-        if self.can_follow:
+        if self.reads_crops:
             (decoded,) = self._looked_again([(detected, chosen)], [decoded], [fit], [0.0])
         seen = in_image(detected, chosen, decoded, fit, self._folder.image_size)
         return Candidates(seen.boxes, evidence(detected.scores[chosen], decoded, seen))

@@ -1,8 +1,7 @@
 """A second look at hands that are not where the detector framed them.
 
 A network that reads crops reads those best whose hand lies in them as hands do in training. Where
-the joints' own bounds and the detector's box differ, the first look has told of a better crop. One
-that reads whole images reads those best that are large in them: it has its second look in a window.
+the joints' own bounds and the detector's box differ, the first look has told of a better crop.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from hand_perception.geometry import box_iou
-from hand_perception.hands import Hand
 from hand_perception.imaging import Letterbox
 from hand_perception.postprocess import InImage, logit
 from hand_perception.runtime.backend import Decoded, Job
@@ -21,11 +18,6 @@ from hand_perception.runtime.backend import Decoded, Job
 FRAMED = 0.8
 # A candidate with less than this share of the score that is asked for stays without.
 WORTH = 0.5
-# A candidate with this share of the score that is asked for is worth a closer look: of hands on
-# photographs one in thirty is found by it alone.
-WORTH_CLOSELY = 0.3
-# A hand of a closer look is the one whose box overlaps it so far, if it has that score there.
-SAME_BOX, LEAST_CLOSELY = 0.5, 0.02
 
 
 def kept(decoded: Decoded) -> Decoded:
@@ -71,28 +63,6 @@ def joined(first: Decoded, rows: np.ndarray, second: Decoded) -> Decoded:
         odds = (logit(both[name][rows]) + logit(getattr(second, name))) / 2
         both[name][rows] = 1 / (1 + np.exp(-odds))
     return replace(first, **both)
-
-
-def seen_closely(hands: list[Hand], close: list[list[Hand] | None]) -> list[Hand]:
-    """Each of the hands as it is in the window about it, if it is found there. close: what each
-    window shows, None where there is none. Scores are the mean of both looks' log odds: a hand is
-    hardly one that a closer look does not find."""
-    return [
-        hand if found is None else _closer(hand, found)
-        for hand, found in zip(hands, close, strict=True)
-    ]
-
-
-def _closer(hand: Hand, found: list[Hand]) -> Hand:
-    boxes = np.array([own.box for own in found]).reshape(-1, 4)
-    overlaps = box_iou(hand.box[None], boxes)[0]
-    seen, told = hand, 0.0
-    if overlaps.max(initial=0.0) >= SAME_BOX:
-        seen = found[int(np.argmax(overlaps))]
-        told = seen.score
-    odds = (logit(hand.score) + logit(told)) / 2
-    score = float(1 / (1 + np.exp(-odds)))
-    return replace(seen, score=score, confidences=seen.confidences * (score / seen.score))
 
 
 def _share(first: np.ndarray, second: np.ndarray) -> np.ndarray:

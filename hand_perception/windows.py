@@ -60,24 +60,44 @@ def shows(window: Window, boxes: np.ndarray, least: float) -> np.ndarray:
     x0, y0, x1, y1 = window
     inside = (boxes[:, :2] >= (x0, y0)).all(-1) & (boxes[:, 2:] <= (x1 - 1, y1 - 1)).all(-1)
     sides = (boxes[:, 2:] - boxes[:, :2]).max(-1)
-    return inside & (sides >= least * max(x1 - x0, y1 - y0))
+    return inside & (sides >= least * longer_side(window))
 
 
-def close_window(boxes: np.ndarray, width: int, height: int) -> Window | None:
+def close_window(boxes: np.ndarray, width: int, height: int) -> Window:
     """The window about boxes [N, 4] (x0, y0, x1, y1; at least one) of a width x height image in
-    which they are read best. It reaches beyond the image about large ones. None where that is the
-    whole image."""
+    which they are read best. It reaches beyond the image about large ones."""
     low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
     hand, longer = (boxes[:, 2:] - boxes[:, :2]).max(), max(width, height)
     wanted = max(CLOSE * hand, ROOM * (high - low).max()) / longer
     share = next((s for s in SHARES if s >= wanted), SHARES[-1])
-    if share == 1:
-        return None
     side, extent = math.ceil(share * longer), np.array([width, height])
-    least, most = np.minimum(extent - side, 0), np.maximum(extent - side, 0)
-    if share < 1:
-        least = np.zeros(2, int)
-    corner = np.clip(np.round((low + high - side) / 2).astype(int), least, most)
-    end = corner + side if share > 1 else np.minimum(corner + side, extent)
+    corner = np.round((low + high - side) / 2).astype(int)
+    if share <= 1:
+        corner = np.clip(corner, 0, np.maximum(extent - side, 0))
+        end = np.minimum(corner + side, extent)
+    else:
+        corner = np.clip(corner, extent - side, 0)
+        end = corner + side
     (x0, y0), (x1, y1) = corner.tolist(), end.tolist()
     return x0, y0, x1, y1
+
+
+def windows_about(boxes: np.ndarray, width: int, height: int) -> list[tuple[Window, list[int]]]:
+    """Windows about all of the boxes [N, 4], and which ones each is about. Neighbours share one
+    where it is as large as each one's own."""
+    groups: list[tuple[Window, list[int]]] = []
+    for k in range(len(boxes)):
+        own = close_window(boxes[[k]], width, height)
+        for g, (window, rows) in enumerate(groups):
+            shared = close_window(boxes[[*rows, k]], width, height)
+            if longer_side(shared) == longer_side(own) == longer_side(window):
+                groups[g] = shared, [*rows, k]
+                break
+        else:
+            groups.append((own, [k]))
+    return groups
+
+
+def longer_side(window: Window) -> int:
+    x0, y0, x1, y1 = window
+    return max(x1 - x0, y1 - y0)

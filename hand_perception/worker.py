@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from hand_perception.hands import Camera, Hand, Reconstruction
-from hand_perception.reconstructor import View
+from hand_perception.view import View
 
 # How many results the rates and stage times are averaged over.
 _WINDOW = 60

@@ -22,3 +22,15 @@ def shipped_clip(every: int) -> tuple[list[np.ndarray], Camera, np.ndarray]:
     K = truth["K"]
     camera = Camera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], *frames[0].shape[1::-1])
     return frames[::every], camera, truth["keypoints2d"][::every]
+
+
+def joint_errors(engine, clip) -> list[float]:
+    """Of each true joint of the clip, to the nearest hand's, in sides of the hand's bounds."""
+    found = []
+    for frame, hands in zip(clip[0], clip[2], strict=True):
+        told = [hand.keypoints2d for hand in engine(frame, clip[1]).hands]
+        for joints in hands:
+            if np.isfinite(joints).all() and told:
+                off = [np.linalg.norm(hand - joints, axis=1).mean() for hand in told]
+                found.append(min(off) / np.ptp(joints, axis=0).max())
+    return found

@@ -8,7 +8,8 @@ from shipped_clip import shipped_clip
 from hand_perception.following import WITH_HANDS, FollowingReconstructor, joint_box
 from hand_perception.geometry import box_iou
 from hand_perception.hands import Reconstruction
-from hand_perception.reconstructor import HandReconstructor, View
+from hand_perception.reconstructor import HandReconstructor
+from hand_perception.view import View
 from hand_perception.windows import asked_of_windows
 
 # Of the clip, a second in which one hand moves slowly.
@@ -71,26 +72,24 @@ def test_another_size_starts_anew(engine, frames):
     assert looked(following(half)) and not looked(following(half))
 
 
-def test_networks_that_read_features_follow_in_a_window_about_the_hands(frames):
+def test_networks_of_whole_images_follow_in_windows_about_the_hands(frames):
     handos = HandReconstructor.from_pretrained("handos_s", threads=1, backend="onnxruntime")
-    following = FollowingReconstructor(handos, detect_every=3, detect_zoom=3.0)
-    wider = [np.pad(f, ((240, 240), (320, 320), (0, 0)), constant_values=90) for f in frames[:4]]
-    views = []
-    for frame in wider:
+    following = FollowingReconstructor(handos, detect_every=3)
+    looks, results = [], []
+    for frame in frames[:4]:
         view = following._ask(View(frame))
-        result = handos.together([view])[0]
-        assert following._take(view, result) and looked(result)
-        views.append(view)
-    assert [view.window is None for view in views] == [True, False, False, True]
-    # The same hand, seen closer.
-    x0, y0, x1, y1 = views[1].window
-    assert max(x1 - x0, y1 - y0) < max(wider[0].shape)
-    whole = np.array([joint_box(h) for h in handos(wider[3]).hands])
-    assert (box_iou(np.array([joint_box(h) for h in result.hands]), whole).max(1) > 0.6).all()
+        looks.append(view.looks)
+        results.append(handos.together([view])[0])
+        assert following._take(view, results[-1])
+    assert looks == [True, False, False, True]
+    for followed, alone in zip(results[1:3], map(handos, frames[1:3]), strict=True):
+        assert len(followed.hands) == len(alone.hands)
+        boxes = [np.array([joint_box(h) for h in r.hands]) for r in (followed, alone)]
+        assert (box_iou(*boxes).max(1) > 0.6).all()
     # A scene without it: the whole image is looked at again.
-    assert following._ask(View(wider[0])).window
-    assert not following(np.full_like(wider[0], 90)).hands
-    assert following._ask(View(wider[0])).window is None
+    assert not following._ask(View(frames[0])).looks
+    assert not following(np.full_like(frames[0], 90)).hands
+    assert following._ask(View(frames[0])).looks
     assert following.topology is handos.topology and following.identity == handos.identity
 
 
@@ -105,7 +104,9 @@ def across_the_room(frames) -> list[np.ndarray]:
     return large
 
 
-def test_hands_across_the_room_are_found_and_then_kept(engine, frames):
+@pytest.mark.parametrize("name", ["mobrecon", "handos_s"])
+def test_hands_across_the_room_are_found_and_then_kept(name, frames):
+    engine = HandReconstructor.from_pretrained(name, threads=1, backend="onnxruntime")
     film = across_the_room(frames[:1] * 16 + frames)
     assert not engine(film[0]).hands
     following = FollowingReconstructor(engine, detect_zoom=4.0)

@@ -243,7 +243,6 @@ class OfSeveralImages(TheseHands):
     """Reads several images in one go, once the gate is open."""
 
     images_at_once = 2
-    can_follow = True
     canvas = 256
 
     def __init__(self, hands: list[Hand]) -> None:

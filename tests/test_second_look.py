@@ -4,16 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from open_hand import make_hand
-from shipped_clip import shipped_clip
+from shipped_clip import joint_errors, shipped_clip
 
 from hand_perception import reconstructor
-from hand_perception.hands import Side
 from hand_perception.imaging import Letterbox
 from hand_perception.postprocess import InImage, image_boxes
-from hand_perception.reconstructor import HandReconstructor, View
+from hand_perception.reconstructor import HandReconstructor
 from hand_perception.runtime.backend import Decoded, Detected
-from hand_perception.second_look import badly_framed, joined, kept, reframed, seen_closely
+from hand_perception.second_look import badly_framed, joined, kept, reframed
+from hand_perception.view import View
 
 CANVAS = 64
 
@@ -82,60 +81,6 @@ def test_a_second_look_is_at_the_bounds():
     assert (detected.boxes == 0.5).all() and (moved.boxes[[0, 2, 3]] == 0.5).all()
 
 
-def test_a_closer_look_tells_where_a_hand_is_and_both_how_sure_that_is():
-    right = replace(make_hand(), score=0.6)
-    left = replace(make_hand(Side.LEFT, at=(0.1, 0.0, 0.7)), score=0.6)
-    near = replace(left, score=0.9, confidences=np.full(21, 0.45), keypoints2d=left.keypoints2d + 1)
-    elsewhere = replace(left, box=left.box + 500, score=0.99)
-    # One without a window, one seen in its own, one that is not there in it, nor anything else.
-    alone, seen, gone, none = seen_closely(
-        [right, left, left, left], [None, [elsewhere, near], [elsewhere], []]
-    )
-    assert alone is right
-    np.testing.assert_array_equal(seen.keypoints2d, near.keypoints2d)
-    assert odds(seen.score) == pytest.approx((odds(0.6) * odds(0.9)) ** 0.5)
-    np.testing.assert_allclose(seen.confidences, 0.45 * seen.score / 0.9)
-    assert gone.score == none.score and odds(gone.score) == pytest.approx(
-        (odds(0.6) * odds(0.01)) ** 0.5
-    )
-    np.testing.assert_array_equal(gone.keypoints2d, left.keypoints2d)
-
-
-def test_networks_of_whole_images_read_hands_better_in_windows(clip):
-    handos = HandReconstructor.from_pretrained("handos_s", threads=1, backend="onnxruntime")
-    size = clip[0][0].shape[1::-1]
-
-    def once(image, camera):
-        # Whoever gives a window has looked closely.
-        return handos.together([View(image, camera, window=(0, 0, *size))])[0]
-
-    close, whole = errors(handos, clip), errors(once, clip)
-    assert len(close) == len(whole)
-    assert np.median(close) < np.median(whole)
-
-
-def test_and_hands_that_fill_the_image_from_further_away(clip):
-    handos = HandReconstructor.from_pretrained("handos_s", threads=1, backend="onnxruntime")
-    frames, joints = [], []
-    for frame, hands in zip(clip[0], clip[2], strict=True):
-        for hand in hands:
-            low, high = hand.min(0), hand.max(0)
-            if np.isfinite(hand).all() and (low >= 0).all() and (high < (640, 480)).all():
-                margin = 0.1 * (high - low).max()
-                x0, y0 = np.maximum(low - margin, 0).astype(int)
-                x1, y1 = np.ceil(high + margin).astype(int)
-                frames.append(np.ascontiguousarray(frame[y0:y1, x0:x1]))
-                joints.append([hand - (x0, y0)])
-    pictures = frames, None, joints
-
-    def once(image, camera):
-        return handos.together([View(image, window=(0, 0, *image.shape[1::-1]))])[0]
-
-    far, whole = errors(handos, pictures), errors(once, pictures)
-    assert len(far) >= len(whole) > 5
-    assert np.median(far) < np.median(whole)
-
-
 @pytest.fixture(scope="module")
 def engine():
     return HandReconstructor.from_pretrained("mobrecon", threads=1, backend="onnxruntime")
@@ -171,18 +116,6 @@ def test_only_hands_that_the_detector_found_are_looked_at_twice(engine, clip, co
     assert len(clip[0]) < len(counted) <= 2 * len(clip[0])
 
 
-def errors(engine, clip) -> list[float]:
-    """Of each true joint of the clip, to the nearest hand's, in sides of the hand's bounds."""
-    found = []
-    for frame, hands in zip(clip[0], clip[2], strict=True):
-        told = [hand.keypoints2d for hand in engine(frame, clip[1]).hands]
-        for joints in hands:
-            if np.isfinite(joints).all() and told:
-                off = [np.linalg.norm(hand - joints, axis=1).mean() for hand in told]
-                found.append(min(off) / np.ptp(joints, axis=0).max())
-    return found
-
-
 def test_a_badly_framed_hand_is_read_better_the_second_time(engine, clip, monkeypatch):
     detect = engine._backend.detect
 
@@ -192,8 +125,8 @@ def test_a_badly_framed_hand_is_read_better_the_second_time(engine, clip, monkey
         return replace(found, boxes=moved)
 
     monkeypatch.setattr(engine._backend, "detect", askew)
-    twice = errors(engine, clip)
+    twice = joint_errors(engine, clip)
     monkeypatch.setattr(reconstructor, "badly_framed", lambda seen: np.zeros(len(seen.boxes), bool))
-    once = errors(engine, clip)
+    once = joint_errors(engine, clip)
     assert len(twice) >= len(once) > 5
     assert np.mean(twice) < np.mean(once)

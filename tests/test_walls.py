@@ -36,7 +36,8 @@ ALLOWED = {
 # What a frame passes through, and what must not know who calls it.
 CORE = ("errors", "hands", "geometry", "imaging", "template", "smoothing", "tracking", "overlay")
 CORE += ("postprocess", "articulation", "retargeting", "reconstructor", "runtime", "depth")
-CORE += ("uncertainty", "matching", "mano_pose", "skeleton", "pose_fitting")
+CORE += ("uncertainty", "matching", "mano_pose", "skeleton", "pose_fitting", "view", "windows")
+CORE += ("second_look", "close_looks", "following")
 FRONT_ENDS = ("ros", "dds", "demo", "node", "worker", "messages", "cli", "predict", "evaluation")
 FRONT_ENDS += ("articulation_messages", "camera_pipeline", "depth_matching", "publishing")
 FRONT_ENDS += ("complaints", "snapshot", "topics", "parameters", "frames", "markers")

@@ -11,8 +11,10 @@ from hand_perception.windows import (
     SURER,
     asked_of_windows,
     close_window,
+    longer_side,
     search_windows,
     shows,
+    windows_about,
 )
 
 sides = st.integers(300, 2600)
@@ -93,16 +95,30 @@ def test_about_large_hands_windows_reach_beyond_the_image(width, height):
     assert len(lengths) <= sum(share > 1 for share in SHARES)
 
 
-def test_a_hand_that_is_as_large_in_the_image_as_in_a_window_has_none():
-    assert close_window(np.array([[10.0, 10, 10 + 0.39 * 640, 100]]), 640, 480) is None
-    assert close_window(np.array([[10.0, 10, 10 + 0.28 * 640, 100]]), 640, 480) is None
+def test_a_hand_that_is_as_large_in_the_image_as_in_a_window_is_read_there():
+    for side in (0.28, 0.39):
+        box = np.array([[10.0, 10, 10 + side * 640, 100]])
+        assert close_window(box, 640, 480) == (0, 0, 640, 480)
 
 
 def test_several_hands_lie_in_one_window_with_room_to_move():
     boxes = np.array([[300.0, 300, 350, 360], [500, 320, 540, 380]])
     window = close_window(boxes, 1280, 720)
     assert shows(window, boxes, 0.0).all()
-    assert ROOM * 240 <= window[2] - window[0] < CLOSE * 240
+    assert ROOM * 240 <= longer_side(window) < CLOSE * 240
+
+
+def test_neighbours_share_a_window_where_it_is_no_larger_than_their_own():
+    boxes = np.array(
+        [[300.0, 300, 350, 360], [900, 100, 960, 160], [352, 310, 400, 366], [380, 300, 600, 520]]
+    )
+    groups = windows_about(boxes, 1280, 720)
+    assert [rows for _, rows in groups] == [[0, 2], [1], [3]]
+    for window, rows in groups:
+        assert shows(window, boxes[rows], 0.0).all()
+        alone = [longer_side(close_window(boxes[[row]], 1280, 720)) for row in rows]
+        assert alone == [longer_side(window)] * len(rows)
+    assert windows_about(boxes[:0], 1280, 720) == []
 
 
 def test_what_only_a_window_shows_needs_higher_odds():

@@ -15,12 +15,13 @@ from hand_perception.errors import ImageError, ModelError
 from hand_perception.export import agreement, engine
 from hand_perception.export.engine_builder import BuildSettings, feature_names, typed_graph
 from hand_perception.imaging import Letterbox
-from hand_perception.reconstructor import HandReconstructor, View
+from hand_perception.reconstructor import HandReconstructor
 from hand_perception.runtime import select
 from hand_perception.runtime.backend import ModelFolder
 from hand_perception.runtime.engine_file import read_engine
 from hand_perception.runtime.tensorrt_crops import TensorRTCropBackend
 from hand_perception.runtime.tensorrt_frame import RawImage
+from hand_perception.view import View
 
 MAX_HANDS = 3
 CHECK_FRAMES = engine.check_frames
@@ -123,7 +124,7 @@ def test_a_frame_is_two_launches_a_followed_hand_one_and_nothing_is_allocated(gp
 def test_the_whole_path_and_following_agree_with_onnx_runtime(folder, backend, reference):
     image = picture(3, 480, 640)
     ours, theirs = HandReconstructor(folder, backend), HandReconstructor(folder, reference)
-    assert ours.can_follow
+    assert ours.reads_crops
     boxes = BOXES[:2] * 10
     for found, expected in (
         (ours(image, CAMERA, 0.1).hands, theirs(image, CAMERA, 0.1).hands),

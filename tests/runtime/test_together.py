@@ -10,11 +10,12 @@ from runtime.tiny_folder import export_tiny, export_tiny_crops, picture, prepare
 from hand_perception.errors import ModelError
 from hand_perception.export import engine
 from hand_perception.export.engine_builder import BuildSettings
-from hand_perception.reconstructor import HandReconstructor, View
+from hand_perception.reconstructor import HandReconstructor
 from hand_perception.runtime import select
 from hand_perception.runtime.backend import detect_all
 from hand_perception.runtime.engine_file import read_engine
 from hand_perception.runtime.onnxruntime_crops import OnnxRuntimeCropBackend
+from hand_perception.view import View
 
 CAMERAS, MAX_HANDS = 3, 2
 # As in test_tensorrt_crops.py: float32 sums in another order.
@@ -118,6 +119,3 @@ def test_what_cannot_be_is_refused_with_the_cure(folder, gpu, tmp_path):
     handos = export_tiny(tmp_path)
     with pytest.raises(ModelError, match="reads one image at once: build it without --cameras"):
         engine.build(handos, BuildSettings("fp32", MAX_HANDS, 2), tmp_path / "engines")
-    reader = HandReconstructor(handos, select.open_backend(handos, "onnxruntime", 1))
-    with pytest.raises(ModelError, match="reads no crops: give it no boxes"):
-        reader.together([View(picture(), boxes=BOXES)])
