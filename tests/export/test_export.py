@@ -28,7 +28,8 @@ def picture(height=48, width=64):
 
 def test_the_exported_model_reconstructs_any_number_of_hands(folder):
     reconstruct = HandReconstructor.from_pretrained(folder, threads=1)
-    none = reconstruct(picture(), score_threshold=1.1)
+    # A share of the score that is asked for is worth a closer look; this is beyond that, too.
+    none = reconstruct(picture(), score_threshold=4.0)
     assert none.hands == [] and none.stage_ms["decoder"] == 0
     some = reconstruct(picture(), score_threshold=0.0)
     assert len(some.hands) >= 1
