@@ -11,7 +11,8 @@ those that show one. CPU time is process time on one thread:
 that has mediapipe 0.10.21, this one where it is installed. It holds numpy below 2, so best in an
 environment of its own: python -m venv peer; peer/bin/pip install '.[mediapipe]'.
 The labels of the photographs are that very network's, checked by its look at the mirrored picture:
-its own PCK says how well it repeats itself.
+its own PCK says how well it repeats itself. Of rendered hands its joints are compared with where
+such labels mark them, not with where bones meet.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -41,6 +43,7 @@ from hand_perception.evaluation.predictions import Predictions, read_predictions
 from hand_perception.following import FollowingReconstructor
 from hand_perception.reconstructor import HandReconstructor
 from hand_perception.runtime.backend import MODELS, ModelFolder
+from hand_perception.template import load_template
 
 FOLLOW_FRAMES = 10
 CLIP_FRAMES = 150
@@ -88,8 +91,7 @@ def measure(name: str, args: argparse.Namespace, chosen: list, handless: list) -
     row |= on_pictures(chosen, handless, found)
     if args.synthetic:
         samples = synthetic.read_samples(args.synthetic)
-        step = max(1, len(samples) // args.limit) if args.limit else 1
-        row["synthetic"] = synthetic.evaluate(samples, list(range(0, len(samples), step)), engine)
+        row["synthetic"] = synthetic.evaluate(samples, rendered(samples, args.limit), engine)
     frames = clip_frames(args.clip)
     row["looking_ms"] = milliseconds(engine, frames)
     row["following_ms"] = milliseconds(FollowingReconstructor(engine, FOLLOW_FRAMES), frames)
@@ -104,6 +106,11 @@ def on_pictures(
         shown = sum(bool(found[picture.file]) for picture in handless)
         row["without hands"] = {"all": {"pictures": len(handless), "show one": shown}}
     return row
+
+
+def rendered(samples: Sequence[dict], limit: int | None) -> range:
+    """Which of the rendered images are measured."""
+    return range(0, len(samples), max(1, len(samples) // limit) if limit else 1)
 
 
 def milliseconds(engine, frames: list[np.ndarray]) -> float:
@@ -136,7 +143,26 @@ def size_of(name: str) -> float:
 def measure_mediapipe(args: argparse.Namespace, chosen: list, handless: list) -> dict:
     files = [photograph.file for photograph in chosen + handless]
     found, times = ask_mediapipe(args.mediapipe, args.data, files, clip_frames(args.clip))
-    return times | on_pictures(chosen, handless, found)
+    row = times | on_pictures(chosen, handless, found)
+    if args.synthetic:
+        row["synthetic"] = mediapipe_on_rendered(args)
+    return row
+
+
+def mediapipe_on_rendered(args: argparse.Namespace) -> dict:
+    samples = synthetic.read_samples(args.synthetic)
+    chosen = {f"{k}.png": samples[k] for k in rendered(samples, args.limit)}
+    with tempfile.TemporaryDirectory() as folder:
+        for file, sample in chosen.items():
+            cv2.imwrite(str(Path(folder) / file), sample["image"][..., ::-1])
+        frames = clip_frames(args.clip)
+        found, _ = ask_mediapipe(args.mediapipe, Path(folder), list(chosen), frames)
+    landmarks = load_template().landmarks
+    outcomes = []
+    for file, sample in chosen.items():
+        marked = sample | {"keypoints3d": landmarks @ sample["vertices"]}
+        outcomes += synthetic.judge(marked, found[file])
+    return synthetic.rows(outcomes)
 
 
 def ask_mediapipe(

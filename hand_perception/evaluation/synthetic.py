@@ -45,8 +45,9 @@ _MM = 1000.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """One true hand; errors in millimetres, NaN where it was missed. depth: relative. seen: share
-    of the hand; streak: pixels that motion draws a point over, NaN where that is not known."""
+    """One true hand; errors in millimetres, NaN where it was missed or nothing of the kind was
+    told. depth: relative. seen: share of the hand; streak: pixels that motion draws a point over,
+    NaN where that is not known."""
 
     side: Side
     size: float
@@ -83,6 +84,11 @@ def evaluate(
         sample = samples[index]
         result = reconstructor(sample["image"], camera_of(sample), score_threshold=MIN_SCORE)
         outcomes += judge(sample, result.hands)
+    return rows(outcomes)
+
+
+def rows(outcomes: list[Outcome]) -> dict[str, dict[str, float]]:
+    """One row of numbers by name, of all hands and of some."""
     kinds = {
         "all": lambda o: True,
         "all, large": lambda o: o.size > LARGE_PX,
@@ -128,7 +134,8 @@ def matched(sample: dict, hands: list[Hand]) -> Iterator[tuple[int, Hand | None]
 
 
 def judge(sample: dict, hands: list[Hand]) -> list[Outcome]:
-    """One image's predictions against its true hands."""
+    """One image's predictions against its true hands. Hands without vertices have no errors of the
+    mesh, those that are not metric none of their place in the camera frame."""
     outcomes, camera = [], camera_of(sample)
     for n, hand in matched(sample, hands):
         box, joints, vertices = (sample[k][n] for k in ("boxes", "keypoints3d", "vertices"))
@@ -137,13 +144,18 @@ def judge(sample: dict, hands: list[Hand]) -> list[Outcome]:
         predicted = np.zeros_like(joints) if hand is None else hand.keypoints3d
         mesh = np.zeros_like(vertices) if hand is None else hand.vertices
         pa_joints = _MM * mean(procrustes_errors(predicted, joints))
-        pa_vertices = _MM * mean(procrustes_errors(mesh, vertices))
+        told = len(mesh) == len(vertices)
+        pa_vertices = _MM * mean(procrustes_errors(mesh, vertices)) if told else np.nan
         seen = min(1.0, float(sample["visible"][n]) / whole_area(vertices, camera))
         conditions = {"seen": seen, "streak": float(sample["streak"])}
         if hand is None:
             outcomes.append(Outcome(side, size, False, pa_joints, pa_vertices, **conditions))
             continue
-        true_depth = float(joints[WRIST, 2])
+        camera_space = depth = np.nan
+        if hand.metric:
+            true_depth = float(joints[WRIST, 2])
+            camera_space = _MM * mean(np.linalg.norm(predicted - joints, axis=-1))
+            depth = abs(float(predicted[WRIST, 2]) - true_depth) / true_depth
         outcomes.append(
             Outcome(
                 side,
@@ -152,8 +164,8 @@ def judge(sample: dict, hands: list[Hand]) -> list[Outcome]:
                 pa_joints,
                 pa_vertices,
                 root_relative=_MM * mean(root_relative_errors(predicted, joints)),
-                camera_space=_MM * mean(np.linalg.norm(predicted - joints, axis=-1)),
-                depth=abs(float(predicted[WRIST, 2]) - true_depth) / true_depth,
+                camera_space=camera_space,
+                depth=depth,
                 side_right=float(hand.side is side),
                 **conditions,
             )

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 
 import cv2
 import numpy as np
 import torch
 from labelled_folder import hand_label, picture_label, write_labels
+from open_hand import CAMERA, make_hand
 from script_file import ROOT, load_script
 
+from hand_perception.hands import Side
 from hand_perception.models.mesh_prior import MeshPrior, PriorConfig
 from hand_perception.reconstructor import HandReconstructor
+from hand_perception.runtime.backend import MODELS
 from hand_perception.template import load_template
 from hand_perception.training import checkpoint
+
+CLIP = MODELS.parent / "demo" / "clip.mp4"
 
 
 def test_ablations_train_every_row_as_the_paper_has_the_rest(tmp_path, monkeypatch, capsys):
@@ -53,7 +60,7 @@ def test_engines_are_measured_on_pictures_with_hands_and_without(tmp_path, monke
     script = load_script("benchmarks/engines.py")
     # The first frames warm up and are not counted.
     monkeypatch.setattr(script, "CLIP_FRAMES", 7)
-    frame = script.clip_frames(script.MODELS.parent / "demo" / "clip.mp4")[-1]
+    frame = script.clip_frames(CLIP)[-1]
     hands = HandReconstructor.from_pretrained("mobrecon")(frame).hands
     assert hands
     labels = [hand_label(hand.keypoints2d, hand.box, handedness=hand.side.value) for hand in hands]
@@ -79,6 +86,54 @@ def test_engines_are_measured_on_pictures_with_hands_and_without(tmp_path, monke
     assert row["looking_ms"] > 0 and "without hands" in capsys.readouterr().out
 
 
+def test_the_peers_rendered_hands_are_judged_where_its_labels_mark_joints(tmp_path, monkeypatch):
+    """A stand-in for the other interpreter answers with the truth as such labels mark it."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = load_script("benchmarks/engines.py")
+    monkeypatch.setattr(script, "CLIP_FRAMES", 1)
+    hand = make_hand(Side.RIGHT, (0, 0, 0.5))
+    sample = {
+        "image": np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8),
+        "K": CAMERA.matrix,
+        "boxes": hand.box[None],
+        "is_left": [False],
+        "keypoints3d": hand.keypoints3d[None],
+        "vertices": hand.vertices[None],
+        "visible": [5000],
+        "streak": 0.0,
+    }
+    monkeypatch.setattr(script.synthetic, "read_samples", lambda path: [sample])
+    answer = {
+        "side": "right",
+        "score": 1.0,
+        "box": hand.box.tolist(),
+        "keypoints2d": hand.keypoints2d.tolist(),
+        "confidences": [1.0] * 21,
+        "keypoints3d_m": (load_template().landmarks @ hand.vertices).tolist(),
+        "side_confidence": 1.0,
+    }
+    python = tmp_path / "python"
+    python.write_text(
+        f"""#!{sys.executable}
+import json, pathlib, sys
+script, root, files, frames, out = map(pathlib.Path, sys.argv[1:])
+names = json.loads(files.read_text())
+assert all((root / name).is_file() for name in names)
+answer = {{"metric": False, "hands": [json.loads({json.dumps(answer)!r})]}}
+out.write_text("\\n".join(json.dumps(answer | {{"file": name}}) for name in names))
+print(json.dumps({{}}))
+"""
+    )
+    python.chmod(0o755)
+    args = argparse.Namespace(synthetic=tmp_path, mediapipe=python, limit=None, clip=CLIP)
+    row = script.mediapipe_on_rendered(args)["all"]
+    assert (row["hands"], row["recall"], row["side"]) == (1, 1.0, 1.0)
+    # float32 coordinates below 1 m, in millimetres.
+    assert row["PA-MPJPE"] < 1e-3 and np.isnan(row["PA-MPVPE"])
+    bones = np.linalg.norm(answer["keypoints3d_m"] - hand.keypoints3d, axis=-1)
+    assert bones.max() > 0.005
+
+
 def test_hands_across_a_room_are_looked_for_with_and_without_closer_looks(
     tmp_path, monkeypatch, capsys
 ):
@@ -86,7 +141,7 @@ def test_hands_across_a_room_are_looked_for_with_and_without_closer_looks(
     script = load_script("benchmarks/far_hands.py")
     engines = load_script("benchmarks/engines.py")
     monkeypatch.setattr(engines, "CLIP_FRAMES", 7)
-    frames = engines.clip_frames(engines.MODELS.parent / "demo" / "clip.mp4")
+    frames = engines.clip_frames(CLIP)
     hands = HandReconstructor.from_pretrained("mobrecon_int8")(frames[-1]).hands
     labels = [hand_label(hand.keypoints2d, hand.box, handedness=hand.side.value) for hand in hands]
     cv2.imwrite(str(tmp_path / "hands.png"), frames[-1][..., ::-1])

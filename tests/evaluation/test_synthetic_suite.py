@@ -74,6 +74,14 @@ def test_a_missed_hand_counts_as_zeros_in_one_column():
     assert row["PA-MPJPE, missed as 0"] == pytest.approx(spread / 2, rel=1e-4)
 
 
+def test_another_trackers_joints_are_judged_without_mesh_or_place():
+    bare = [replace(hand, vertices=np.zeros((0, 3)), metric=False) for hand in TRUTH]
+    row = evaluate(*bare)["all"]
+    assert row["recall"] == 1.0 and row["PA-MPJPE"] == pytest.approx(0, abs=ROUNDING_MM)
+    for key in ("PA-MPVPE", "camera MPJPE", "depth"):
+        assert np.isnan(row[key])
+
+
 def test_wrong_sides_show():
     row = evaluate(replace(TRUTH[0], side=Side.LEFT), TRUTH[1])["all"]
     assert row["side"] == 0.5
